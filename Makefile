@@ -1,0 +1,39 @@
+# Everything that is done here, by name. 'make help' lists it.
+SHELL := bash
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+LINTED := ds2prof parsers tests benchmarks scripts train_profiling.py
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help environment test quick lint format packaging benchmark clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+environment:  ## make or refresh the private environment that the other targets use
+	@scripts/environment.sh "$(VENV)" train,fast,report,test,lint
+
+test: environment  ## lint, types, then all tests; ends with the count of those skipped
+	@$(MAKE) --no-print-directory lint
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -q
+
+quick: environment  ## the tests without packaging, training runs and notebooks
+	@$(PYTHON) -m pytest -n 2 -q -m "not slow"
+
+lint: environment  ## ruff, shellcheck, and mypy --strict on ds2prof and parsers
+	@$(PYTHON) -m ruff check --quiet $(LINTED) && $(PYTHON) -m ruff format --quiet --check $(LINTED)
+	@$(VENV)/bin/shellcheck run_profile.sh scripts/*.sh profilers/*.sh .ci/run
+	@scripts/types.sh "$(VENV)"
+
+format: environment  ## rewrite the code in the project's format
+	@$(PYTHON) -m ruff check --quiet --fix $(LINTED); $(PYTHON) -m ruff format $(LINTED)
+
+packaging: environment  ## prove the wheel, the sdist, the editable install and the bare checkout
+	@$(PYTHON) -m pytest -q tests/test_packaging.py
+
+benchmark: environment  ## both readers against reading the bytes alone, 10 to 500 MB (minutes; writes benchmarks/data)
+	@$(PYTHON) benchmarks/ncu_csv.py
+	@$(PYTHON) benchmarks/kineto.py
+
+clean:  ## remove what the targets made, the environment too; measurements stay
+	rm -rf "$(VENV)" build dist .lint .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info benchmarks/data

@@ -1,0 +1,68 @@
+"""Summing rows by a key: calls, duration, share of the busy time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ds2prof.analysis.answers import ratios
+from ds2prof.analysis.intervals import FloatArray, merged, rounded_to_sum, shares_ns
+from ds2prof.analysis.totals import by_device
+from ds2prof.analysis.windows import ends_ns
+from ds2prof.tables import BoolArray, IntArray, Table
+
+
+def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
+    """(share of each kernel in its device's busy time, float ns; busy time of all devices); None without times."""
+    if not (kernels["start_ns"].present & kernels["dur_ns"].present).all():
+        return None
+    shares = np.zeros(len(kernels))
+    starts, ends = kernels.ints("start_ns"), ends_ns(kernels)
+    busy_ns = 0
+    for _, rows in by_device(kernels, Table("copies")):
+        shares[rows] = shares_ns(starts[rows], ends[rows])
+        union_starts, union_ends = merged(starts[rows], ends[rows])
+        busy_ns += int((union_ends - union_starts).sum())
+    return shares, busy_ns
+
+
+def summed(codes: IntArray, values: IntArray, count: int) -> IntArray:
+    """Sum of ``values`` by group code; exact as long as each sum is below 2**53."""
+    return np.bincount(codes, weights=values, minlength=count).astype(np.int64)
+
+
+def time_columns(
+    codes: IntArray, count: int, *, durations: tuple[IntArray, BoolArray], shares: tuple[FloatArray, int] | None
+) -> dict[str, Sequence[Any]]:
+    """``dur_ns``, ``excl_ns``, ``share`` of each of ``count`` groups.
+
+    ``dur_ns`` is None for a group in which any row's is. ``excl_ns`` sums to the busy time over the groups. ``share``
+    is of the busy time; of the summed durations where there are no times.
+    """
+    dur_ns, present = durations
+    sums = summed(codes, np.where(present, dur_ns, 0), count)
+    lacking = np.bincount(codes[~present], minlength=count) > 0
+    listed: list[int | None] = [None if lack else value for value, lack in zip(sums.tolist(), lacking, strict=True)]
+    if shares is None:
+        whole = int(sums.sum()) if not lacking.any() else None
+        return {"dur_ns": listed, "excl_ns": [None] * count, "share": ratios(sums, whole)}
+    per_row, busy_ns = shares
+    parts = np.bincount(codes, weights=per_row, minlength=count).astype(np.float64)
+    excl_ns = rounded_to_sum(parts, busy_ns)
+    return {"dur_ns": listed, "excl_ns": excl_ns.tolist(), "share": ratios(excl_ns, busy_ns)}
+
+
+def sorted_columns(
+    columns: Mapping[str, Sequence[Any]], *, by: Sequence[str], descending: bool = True
+) -> dict[str, Sequence[Any]]:
+    """The columns reordered by the first of ``by`` that has values (then the next); unknown values come last."""
+    count = len(next(iter(columns.values()), ()))
+    keys = [columns[name] for name in by]
+
+    def rank(row: int) -> list[tuple[bool, Any]]:
+        return [(True, 0) if key[row] is None else (False, -key[row] if descending else key[row]) for key in keys]
+
+    order = sorted(range(count), key=rank)
+    return {name: [values[row] for row in order] for name, values in columns.items()}

@@ -1,0 +1,135 @@
+"""Arithmetic on sets of half-open intervals [start, end) in integer nanoseconds, vectorized.
+
+Unions count an overlap once. Shares give each interval its part of the union: where c intervals are open at once each
+gets 1/c of that time, so that the shares of all of them sum to the union.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ds2prof.tables import IntArray
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def merged(start_ns: IntArray, end_ns: IntArray) -> tuple[IntArray, IntArray]:
+    """The union as disjoint intervals in order; intervals that touch become one, empty ones vanish."""
+    kept = end_ns > start_ns
+    order = np.argsort(start_ns[kept], kind="stable")
+    start_ns, end_ns = start_ns[kept][order], end_ns[kept][order]
+    if not len(start_ns):
+        return start_ns, end_ns
+    reach = np.maximum.accumulate(end_ns)
+    opens = np.concatenate(([True], start_ns[1:] > reach[:-1]))
+    closes = np.concatenate((opens[1:], [True]))
+    return start_ns[opens], reach[closes]
+
+
+def union_ns(start_ns: IntArray, end_ns: IntArray) -> int:
+    """Length of the union."""
+    starts, ends = merged(start_ns, end_ns)
+    return int((ends - starts).sum())
+
+
+def clipped(start_ns: IntArray, end_ns: IntArray, *, lo_ns: int, hi_ns: int) -> tuple[IntArray, IntArray]:
+    """The intervals cut at the edges of [lo, hi); those outside become empty."""
+    starts = np.clip(start_ns, lo_ns, hi_ns)
+    return starts, np.maximum(np.clip(end_ns, lo_ns, hi_ns), starts)
+
+
+def shares_ns(start_ns: IntArray, end_ns: IntArray) -> FloatArray:
+    """Each interval's share of the union, float ns: the integral of 1/c(t) over it, c(t) being how many are open."""
+    times = np.unique(np.concatenate((start_ns, end_ns)))
+    reached = _reached(times, start_ns, end_ns)
+    shares: FloatArray = reached[np.searchsorted(times, end_ns)] - reached[np.searchsorted(times, start_ns)]
+    return shares
+
+
+def _reached(times_ns: IntArray, start_ns: IntArray, end_ns: IntArray) -> FloatArray:
+    """At each time, the integral of 1/c from the first time on; ``times_ns`` holds every start and end."""
+    if not len(times_ns):
+        return np.zeros(0)
+    change = np.bincount(np.searchsorted(times_ns, start_ns), minlength=len(times_ns))
+    change -= np.bincount(np.searchsorted(times_ns, end_ns), minlength=len(times_ns))
+    count_open = np.cumsum(change)[:-1]
+    lengths = np.diff(times_ns)
+    parts = np.divide(lengths, count_open, out=np.zeros(len(lengths)), where=count_open > 0)
+    return np.concatenate(([0.0], np.cumsum(parts)))
+
+
+def self_shares_ns(start_ns: IntArray, end_ns: IntArray, lanes: IntArray) -> FloatArray:
+    """Each interval's share of the union where intervals nest, float ns.
+
+    Each instant belongs to the innermost interval of its lane (thread), divided evenly among the lanes busy then.
+    """
+    shares = np.zeros(len(start_ns))
+    lane_rows = [np.flatnonzero(lanes == lane) for lane in np.unique(lanes).tolist()]
+    unions = [merged(start_ns[rows], end_ns[rows]) for rows in lane_rows]
+    if not unions:
+        return shares
+    times = np.unique(np.concatenate((start_ns, end_ns)))
+    reached = _reached(times, *(np.concatenate(side) for side in zip(*unions, strict=True)))
+    for rows in lane_rows:
+        starts, ends = start_ns[rows], end_ns[rows]
+        edges = np.unique(np.concatenate((starts, ends)))
+        owner = innermost(starts, ends, edges[:-1])
+        gained = np.diff(reached[np.searchsorted(times, edges)])
+        shares[rows] = np.bincount(owner[owner >= 0], weights=gained[owner >= 0], minlength=len(rows))
+    return shares
+
+
+def rounded_to_sum(parts: FloatArray, total: int) -> IntArray:
+    """The parts as integers that sum to ``total`` exactly (largest remainders are rounded up first)."""
+    floors = np.floor(parts).astype(np.int64)
+    missing = total - int(floors.sum())
+    if missing:
+        order = np.argsort(floors - parts, kind="stable") if missing > 0 else np.argsort(parts - floors, kind="stable")
+        chosen = order[np.arange(abs(missing)) % max(len(order), 1)] if len(order) else order
+        np.add.at(floors, chosen, 1 if missing > 0 else -1)
+    return floors
+
+
+def parents(start_ns: IntArray, end_ns: IntArray) -> IntArray:
+    """For intervals of one thread, the row of the innermost other interval that contains each; -1 for none.
+
+    Of two equal intervals the earlier row is the parent. Intervals that overlap without nesting are siblings.
+    """
+    order = np.lexsort((-end_ns, start_ns))
+    found = np.full(len(start_ns), -1, dtype=np.int64)
+    rows: list[int] = []
+    ends: list[int] = []
+    for row, start, end in zip(order.tolist(), start_ns[order].tolist(), end_ns[order].tolist(), strict=True):
+        # What ended before this one starts, or ends before it does, contains nothing that comes later and is not in it.
+        while ends and (ends[-1] < end or ends[-1] <= start):
+            rows.pop()
+            ends.pop()
+        if rows:
+            found[row] = rows[-1]
+        rows.append(row)
+        ends.append(end)
+    return found
+
+
+def innermost(start_ns: IntArray, end_ns: IntArray, times_ns: IntArray) -> IntArray:
+    """For each time, the row of the interval that is open then and began last; -1 where none is open.
+
+    Work is (intervals + times) times the depth of nesting.
+    """
+    found = np.full(len(times_ns), -1, dtype=np.int64)
+    if not len(start_ns):
+        return found
+    parent = parents(start_ns, end_ns)
+    order = np.lexsort((-end_ns, start_ns))
+    position = np.searchsorted(start_ns[order], times_ns, side="right") - 1
+    candidate = np.where(position >= 0, order[position], -1)
+    pending = np.flatnonzero(candidate >= 0)
+    while len(pending):
+        rows = candidate[pending]
+        is_open = end_ns[rows] > times_ns[pending]
+        found[pending[is_open]] = rows[is_open]
+        pending = pending[~is_open]
+        candidate[pending] = parent[candidate[pending]]
+        pending = pending[candidate[pending] >= 0]
+    return found

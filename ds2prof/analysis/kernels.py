@@ -1,0 +1,150 @@
+"""Tables of kernels (or, of a run without a GPU, of host operators): by name, class, launch, stream, device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from ds2prof.analysis import core
+from ds2prof.analysis.answers import Answer
+from ds2prof.analysis.groups import device_shares_ns, sorted_columns, summed, time_columns
+from ds2prof.analysis.intervals import FloatArray, merged, self_shares_ns
+from ds2prof.analysis.totals import launches
+from ds2prof.analysis.windows import ends_ns
+from ds2prof.errors import MissingDataError
+from ds2prof.kernel_names import kernel_class, op_class, short_name
+from ds2prof.tables import Column, IntArray, Profile, Table
+
+GPU_TABLES: Final = ("kernels", "counters", "devices")
+CPU_TABLES: Final = ("kernels", "ops")
+_LAUNCH_COLUMNS: Final = ("device", "stream", "order", "start_ns", "dur_ns")
+
+
+def kernel_times(profile: Profile, by: str = "name") -> Answer:
+    """Calls and time by ``name`` (short), ``kernel`` (as found), ``class``, ``stream``, ``device``, or ``launch``.
+
+    ``dur_ns`` is the sum of durations; ``excl_ns`` shares out concurrent time, so that it sums to the busy time;
+    ``share`` is of the busy time. Where the file has pipe counters, each pipe's utilization stands beside them,
+    weighted by cycles. A profile of host operators alone gives the same of operators: there ``dur_ns`` includes what
+    an operator called, ``excl_ns`` does not.
+
+    Raises:
+        MissingDataError: nothing of the kind was recorded.
+    """
+    if profile.meta.domain == "cpu":
+        return _operator_times(profile, by)
+    profile.require(*GPU_TABLES)
+    kernels = profile.table("kernels")
+    if not len(kernels):
+        raise MissingDataError(
+            f"{profile.meta.file}: no kernels in this file; was the window open while work was launched?"
+        )
+    shares = device_shares_ns(kernels)
+    pipes = _pipe_columns(profile)
+    if by == "launch":
+        return Answer(by, _launch_columns(kernels, shares, pipes))
+    codes, keys = _keys(kernels, by, class_of=kernel_class)
+    durations = (kernels.ints("dur_ns"), kernels["dur_ns"].present)
+    columns: dict[str, Sequence[Any]] = dict(keys)
+    count = len(next(iter(keys.values())))
+    calls = kernels.ints("calls", null=1) if "calls" in kernels else np.ones(len(kernels), dtype=np.int64)
+    columns["calls"] = summed(codes, calls, count).tolist()
+    columns.update(time_columns(codes, count, durations=durations, shares=shares))
+    columns.update(_grouped_pipes(profile, pipes, codes, count))
+    notes = () if launches(kernels) == len(kernels) else ("the source kept sums per kernel, not single launches",)
+    return Answer(by, sorted_columns(columns, by=("excl_ns", "dur_ns", "calls")), notes)
+
+
+def _keys(table: Table, by: str, *, class_of: Callable[[str], str]) -> tuple[IntArray, Mapping[str, Sequence[Any]]]:
+    """(group code of each row, key columns of the groups)."""
+    if by in ("stream", "device"):
+        return _number_keys(table, ("device", "stream") if by == "stream" else ("device",))
+    names = table["name"]
+    texts = list(names.categories or ())
+    labels = {"kernel": lambda text: text, "name": short_name, "class": class_of}[by]
+    label_of = [labels(text) for text in texts]
+    distinct = list(dict.fromkeys(label_of))
+    code_of = {label: code for code, label in enumerate(distinct)}
+    codes = np.array([code_of[label] for label in label_of], dtype=np.int64)[names.values]
+    if by == "class":
+        return codes, {"name": distinct}
+    classes = {label: class_of(text) for text, label in zip(texts, label_of, strict=True)}
+    return codes, {"name": distinct, "class": [classes[label] for label in distinct]}
+
+
+def _number_keys(table: Table, names: tuple[str, ...]) -> tuple[IntArray, Mapping[str, Sequence[Any]]]:
+    keys = np.stack([np.where(table[name].present, table.ints(name), -1) for name in names], axis=1)
+    distinct, codes = np.unique(keys, axis=0, return_inverse=True)
+    columns = {
+        name: [None if value < 0 else value for value in distinct[:, position].tolist()]
+        for position, name in enumerate(names)
+    }
+    return np.asarray(codes, dtype=np.int64).reshape(-1), columns
+
+
+def _pipe_columns(profile: Profile) -> dict[str, FloatArray]:
+    return {reading.pipe: reading.values for reading in core.pipe_readings(profile)}
+
+
+def _grouped_pipes(
+    profile: Profile, pipes: Mapping[str, FloatArray], codes: IntArray, count: int
+) -> dict[str, Sequence[Any]]:
+    """Each pipe's cycle-weighted utilization per group."""
+    if not pipes:
+        return {}
+    cycles = core.launch_cycles(profile)
+    return {pipe: _weighted_groups(values, cycles, codes, count) for pipe, values in pipes.items()}
+
+
+def _weighted_groups(values: FloatArray, cycles: FloatArray, codes: IntArray, count: int) -> list[float | None]:
+    both = ~np.isnan(values) & ~np.isnan(cycles)
+    weights = np.bincount(codes[both], weights=cycles[both], minlength=count)
+    work = np.bincount(codes[both], weights=(cycles * values)[both], minlength=count)
+    return [float(part / whole) if whole else None for part, whole in zip(work, weights, strict=True)]
+
+
+def _launch_columns(
+    table: Table, shares: tuple[FloatArray, int] | None, pipes: Mapping[str, FloatArray]
+) -> dict[str, Sequence[Any]]:
+    columns: dict[str, Sequence[Any]] = {"launch": range(len(table)), "name": table["name"].tolist()}
+    columns.update({name: table[name].tolist() for name in _LAUNCH_COLUMNS})
+    codes = np.arange(len(table), dtype=np.int64)
+    durations = (table.ints("dur_ns"), table["dur_ns"].present)
+    columns.update(time_columns(codes, len(table), durations=durations, shares=shares))
+    for pipe, values in pipes.items():
+        columns[pipe] = Column(values).tolist()
+    return columns
+
+
+def _operator_times(profile: Profile, by: str) -> Answer:
+    """The same tables over host operators."""
+    profile.require(*CPU_TABLES)
+    ops = profile.table("ops")
+    if not len(ops):
+        raise MissingDataError(f"{profile.meta.file}: neither kernels nor operators in this file; nothing was recorded")
+    if by in ("stream", "device"):
+        raise MissingDataError(f"{profile.meta.file}: no GPU work in this file, so no table by {by}; ask --by name")
+    shares = operator_shares_ns(ops)
+    if by == "launch":
+        lanes = {"thread": ops["thread"].tolist(), "start_ns": ops["start_ns"].tolist()}
+        codes = np.arange(len(ops), dtype=np.int64)
+        times = time_columns(codes, len(ops), durations=(ops.ints("dur_ns"), ops["dur_ns"].present), shares=shares)
+        return Answer(by, {"launch": range(len(ops)), "name": ops["name"].tolist(), **lanes, **times})
+    codes, keys = _keys(ops, by, class_of=op_class)
+    count = len(next(iter(keys.values())))
+    columns: dict[str, Sequence[Any]] = {**keys, "calls": np.bincount(codes, minlength=count).tolist()}
+    durations = (ops.ints("dur_ns"), ops["dur_ns"].present)
+    columns.update(time_columns(codes, count, durations=durations, shares=shares))
+    return Answer(by, sorted_columns(columns, by=("excl_ns", "dur_ns", "calls")))
+
+
+def operator_shares_ns(ops: Table) -> tuple[FloatArray, int]:
+    """(share of each operator in the host's busy time, float ns; busy time: union of operators over all threads)."""
+    starts, ends = ops.ints("start_ns"), ends_ns(ops)
+    lanes = np.unique(
+        np.stack([ops.ints("process", null=-1), ops.ints("thread", null=-1)]), axis=1, return_inverse=True
+    )[1].reshape(-1)
+    union_starts, union_ends = merged(starts, ends)
+    return self_shares_ns(starts, ends, np.asarray(lanes, dtype=np.int64)), int((union_ends - union_starts).sum())

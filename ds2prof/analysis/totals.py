@@ -1,0 +1,123 @@
+"""Totals of a profile: launches, their time, and GPU compute utilization per device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from ds2prof.analysis import windows
+from ds2prof.analysis.answers import ratio
+from ds2prof.analysis.intervals import clipped, union_ns
+from ds2prof.analysis.windows import TimeWindow, ends_ns, timed
+from ds2prof.tables import BoolArray, IntArray, Profile, Table
+
+TABLES: Final = windows.TABLES
+
+
+@dataclass(frozen=True)
+class DeviceTotals:
+    """One device: union of its kernels over the file, and clipped to the window."""
+
+    device: int | None
+    busy_ns: int
+    window_ns: int | None
+    window_busy_ns: int | None
+    gpu_compute_utilization: float | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the whole file, unclipped, and window figures clipped to W; sums over devices.
+
+    ``gpu_compute_utilization`` is length(union of kernels, communication included) / length(W). Blind spot: one thread
+    running counts as 100 %, and a collective that waits counts as busy.
+
+    All GPU fields are None for a CPU run; window fields are None where launches were replayed.
+    """
+
+    launches: int | None
+    kernel_dur_ns: int | None
+    busy_ns: int | None
+    copies: int | None
+    copy_dur_ns: int | None
+    window_source: str | None
+    window_ns: int | None
+    window_busy_ns: int | None
+    gpu_compute_utilization: float | None
+    devices: tuple[DeviceTotals, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The totals as plain values."""
+        return asdict(self)
+
+
+CPU_TOTALS: Final = Totals(None, None, None, None, None, None, None, None, None, devices=())
+
+
+def totals(profile: Profile) -> Totals:
+    """The totals of one profile."""
+    profile.require(*TABLES)
+    if profile.meta.domain == "cpu":
+        return CPU_TOTALS
+    kernels, copies = profile.table("kernels"), profile.table("copies")
+    window = windows.time_window(profile)
+    devices = tuple(_device(kernels.take(rows), device, window) for device, rows in by_device(kernels, copies))
+    has_times = profile.meta.times == "real" and "start_ns" in kernels
+    busy_ns = sum(device.busy_ns for device in devices) if has_times or not len(kernels) else None
+    known = window is not None and bool(devices)
+    window_ns = sum(device.window_ns or 0 for device in devices) if known else None
+    window_busy_ns = sum(device.window_busy_ns or 0 for device in devices) if known else None
+    return Totals(
+        launches=launches(kernels),
+        kernel_dur_ns=_sum(kernels, "dur_ns"),
+        busy_ns=busy_ns,
+        copies=len(copies) if profile.meta.times == "real" else None,
+        copy_dur_ns=_sum(copies, "dur_ns") if profile.meta.times == "real" else None,
+        window_source=window.source if window is not None else None,
+        window_ns=window_ns,
+        window_busy_ns=window_busy_ns,
+        gpu_compute_utilization=ratio(window_busy_ns, window_ns),
+        devices=devices if has_times else (),
+    )
+
+
+def launches(kernels: Table) -> int:
+    """How many launches the rows stand for."""
+    return int(kernels.ints("calls", null=1).sum()) if "calls" in kernels else len(kernels)
+
+
+def by_device(kernels: Table, copies: Table) -> list[tuple[int | None, BoolArray]]:
+    """Each device that did any work, with the mask of its kernels; None for rows without a device."""
+    seen = {value for table in (kernels, copies) for value in _distinct(table)}
+    column = kernels["device"]
+    values, present = kernels.ints("device"), column.present
+    return [
+        (device, present & (values == device) if device is not None else ~present)
+        for device in sorted(seen, key=lambda device: (device is None, device or 0))
+    ]
+
+
+def _distinct(table: Table) -> set[int | None]:
+    column = table["device"]
+    found: set[int | None] = set(np.unique(table.ints("device")[column.present]).tolist())
+    return found | ({None} if not column.present.all() else set())
+
+
+def _device(kernels: Table, device: int | None, window: TimeWindow | None) -> DeviceTotals:
+    rows = timed(kernels)
+    starts, ends = rows.ints("start_ns"), ends_ns(rows)
+    busy_ns = union_ns(starts, ends)
+    if window is None:
+        return DeviceTotals(device, busy_ns, None, None, None)
+    inside: tuple[IntArray, IntArray] = clipped(starts, ends, lo_ns=window.start_ns, hi_ns=window.stop_ns)
+    window_busy_ns = union_ns(*inside)
+    return DeviceTotals(device, busy_ns, window.length_ns, window_busy_ns, ratio(window_busy_ns, window.length_ns))
+
+
+def _sum(table: Table, column: str) -> int | None:
+    """Sum of an int column; None where any row lacks it."""
+    if not len(table):
+        return 0
+    return int(table.ints(column).sum()) if table[column].present.all() else None

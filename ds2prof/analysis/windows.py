@@ -1,0 +1,103 @@
+"""The window W that utilization divides by, and where it was taken from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ds2prof.tables import BoolArray, IntArray, Profile, Table
+
+TABLES: Final = ("ranges", "api", "spans", "kernels", "copies")
+_START: Final = re.compile(r"(?:cuda|cu|hip)ProfilerStart")
+_STOP: Final = re.compile(r"(?:cuda|cu|hip)ProfilerStop")
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """A stretch of the profile's clock, with the source that it was taken from.
+
+    ``source`` is, in falling order of trust: ``capture range`` or ``step ranges`` (host start of the first to host end
+    of the last complete one), ``profiler calls`` (return of cudaProfilerStart to the call of cudaProfilerStop),
+    ``profiler span`` (what the tool says it watched), ``device operations`` (first start to last end).
+    """
+
+    start_ns: int
+    stop_ns: int
+    source: str
+
+    @property
+    def length_ns(self) -> int:
+        """Length of the window."""
+        return self.stop_ns - self.start_ns
+
+
+def time_window(profile: Profile) -> TimeWindow | None:
+    """The most trustworthy window that the profile holds; None where launches were replayed or nothing has a time."""
+    profile.require(*TABLES)
+    if profile.meta.times != "real":
+        return None
+    for found in (_from_ranges(profile), _from_calls(profile), _from_span(profile), _from_operations(profile)):
+        if found is not None and found.length_ns > 0:
+            return found
+    return None
+
+
+def ends_ns(table: Table) -> IntArray:
+    """End times of a table's rows, ns; the start itself where the duration is null."""
+    return table.ints("start_ns") + table.ints("dur_ns")
+
+
+def text_mask(table: Table, column: str, *texts: str) -> BoolArray:
+    """Mask of the rows whose text is one of ``texts``."""
+    found = table[column]
+    categories = found.categories or ()
+    codes = [code for code, text in enumerate(categories) if text in texts]
+    return np.isin(found.values, codes)
+
+
+def timed(table: Table) -> Table:
+    """The rows that have both a start and a duration."""
+    present = table["start_ns"].present & table["dur_ns"].present
+    return table if present.all() else table.take(present)
+
+
+def _covering(table: Table, source: str) -> TimeWindow | None:
+    table = timed(table)
+    if not len(table):
+        return None
+    return TimeWindow(int(table.ints("start_ns").min()), int(ends_ns(table).max()), source)
+
+
+def _from_ranges(profile: Profile) -> TimeWindow | None:
+    ranges = profile.table("ranges")
+    for kind, source in (("window", "capture range"), ("iteration", "step ranges")):
+        found = _covering(ranges.take(text_mask(ranges, "kind", kind)), source)
+        if found is not None:
+            return found
+    return None
+
+
+def _from_calls(profile: Profile) -> TimeWindow | None:
+    api = timed(profile.table("api"))
+    categories = api["name"].categories or ()
+    starts = api.take(text_mask(api, "name", *(name for name in categories if _START.match(name))))
+    stops = api.take(text_mask(api, "name", *(name for name in categories if _STOP.match(name))))
+    if not len(starts) or not len(stops):
+        return None
+    return TimeWindow(int(ends_ns(starts).min()), int(stops.ints("start_ns").max()), "profiler calls")
+
+
+def _from_span(profile: Profile) -> TimeWindow | None:
+    return _covering(profile.table("spans"), "profiler span")
+
+
+def _from_operations(profile: Profile) -> TimeWindow | None:
+    found = [_covering(profile.table(name), "device operations") for name in ("kernels", "copies")]
+    windows = [window for window in found if window is not None]
+    if not windows:
+        return None
+    start_ns, stop_ns = min(w.start_ns for w in windows), max(w.stop_ns for w in windows)
+    return TimeWindow(start_ns, stop_ns, "device operations")

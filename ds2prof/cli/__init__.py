@@ -1,0 +1,72 @@
+"""The command line. A command is glue: read, call, echo. Each lives in its own module and is loaded when it is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from ds2prof import __version__
+from ds2prof.errors import Ds2profError
+
+COMMANDS: Final = {
+    "parse": ("ds2prof.cli.parse", "Read profiler files: core utilization, kernels, phases, iterations."),
+    "run": ("ds2prof.cli.run", "Run a command under a profiler and keep the measurement."),
+}
+"""Command -> (module with ``command``, one line of help)."""
+
+
+class Commands(click.Group):
+    """The group of :data:`COMMANDS`, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ds2prof")
+def cli() -> None:
+    """Where the time of a PyTorch training run on a GPU went, and how much of the chip it used.
+
+    \b
+    bash run_profile.sh                                     capture DeepSpeech2 training and print where its time went
+    ds2prof parse measurements/nsight_bs32.csv              per-core and per-kernel utilization
+    ds2prof parse measurements/torch_bs4.json.gz --by phase
+    """
+
+
+def main() -> None:
+    """Run the command line; the project's errors become one line on standard error and their exit code."""
+    try:
+        cli.main(standalone_mode=False, prog_name="ds2prof")
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error; keep Python from flushing into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Ds2profError as error:
+        click.echo(f"ds2prof: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,175 @@
+"""``ds2prof parse``: profiler files in, one table out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ds2prof.errors import UsageError
+from ds2prof.measurements import written_whole
+
+if TYPE_CHECKING:
+    from ds2prof.analysis.answers import Answer
+    from ds2prof.parsers.sources import Progress
+    from ds2prof.tables import Profile
+
+BY: Final = ("core", "name", "kernel", "launch", "class", "phase", "layer", "iteration", "stream", "device")
+FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
+DEFAULT_TOP: Final = 20
+_PROGRESS_BYTES: Final = 32 << 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """One profile, answered."""
+
+    profile: Profile
+    answers: list[Answer]
+    totals: dict[str, Any]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--by", type=click.Choice(BY), help="What a row is. Default: core, then name, where there are counters; else name."
+)
+@click.option("--top", type=click.IntRange(min=1), help=f"The first N rows alone [table: {DEFAULT_TOP}; else all].")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
+def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, output: Path | None) -> None:
+    """Print what FILEs hold: core utilization, kernels, phases, iterations.
+
+    A FILE is what Nsight Compute (CSV) or PyTorch's profiler wrote, or a run log; its format is found from its bytes. A
+    folder means all measurements in it, '-' standard input; gzip and tar archives of ranks are read as they are.
+
+    \b
+    ds2prof parse measurements/nsight_bs32.csv
+    ds2prof parse measurements/nsight_bs32.csv --format tbd
+    ds2prof parse measurements/torch_bs4.json.gz --by phase
+    ds2prof parse measurements/torch_bs4.json.gz --by class --format json
+    ds2prof parse trace.json.gz --by launch --format parquet -o launches.parquet
+
+    Exit codes: 0 done, 1 the file is at fault or lacks what was asked for, 2 wrong usage.
+    """
+    if form == "parquet" and output is None:
+        raise UsageError("--format parquet: needs -o FILE")
+    if form == "tbd" and by not in (None, "core"):
+        raise UsageError(f"--format tbd: prints the four lines of core utilization; drop --by {by}")
+    if form == "parquet":
+        _write_parquet(_results(files, by=by, form=form), output, top=top)
+        return
+    results = _results(files, by=by, form=form)
+    _emit(_WRITERS[form](results, top=top, to_file=output is not None), output)
+    for result in results:
+        for line in result.profile.warnings if form != "json" else ():
+            click.echo(f"ds2prof: warning: {line}", err=True)
+        if form in ("tbd", "csv"):
+            for note in (note for answer in result.answers for note in answer.notes):
+                click.echo(f"ds2prof: note: {note}", err=True)
+
+
+def _results(files: Sequence[str], *, by: str | None, form: str) -> list[Result]:
+    from ds2prof.analysis import questions
+    from ds2prof.parsers import read_all
+
+    asked = "core" if form == "tbd" else by
+    results: list[Result] = []
+    with _progress(files) as progress:
+        for file in files:
+            for profile in read_all(file, tables=questions.tables_for(asked), progress=progress):
+                found = [] if form == "tbd" else questions.answers(profile, by, screens=form == "table")
+                results.append(Result(profile, found, questions.totals_of(profile)))
+    return results
+
+
+@contextmanager
+def _progress(files: Sequence[str]) -> Iterator[Progress | None]:
+    """A progress bar over the files' bytes on a terminal, for what takes long enough to be looked at; else nothing."""
+    paths = [Path(file) for file in files if file != "-"]
+    total = sum(path.stat().st_size for path in paths if path.is_file())
+    if total < _PROGRESS_BYTES or not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=total, label="reading", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+    from ds2prof.report.screen import screen
+
+    width = 200 if to_file else max(shutil.get_terminal_size((120, 24)).columns, 60)
+    return "\n\n".join(
+        screen(
+            result.profile.meta,
+            result.answers,
+            totals=result.totals,
+            top=top or DEFAULT_TOP,
+            width=width,
+            devices=_devices(result.profile),
+        )
+        for result in results
+    )
+
+
+def _devices(profile: Profile) -> list[str]:
+    """The names of the devices, those that did work first of all."""
+    devices = profile.table("devices")
+    used = set(profile.table("kernels")["device"].tolist())
+    rows = zip(devices["device"].tolist(), devices["name"].tolist(), strict=True)
+    return [f"{device} {name}" for device, name in rows if name and (device in used or not used)]
+
+
+def _as_tbd(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+    from ds2prof.analysis.core import tbd_lines
+    from ds2prof.report.text import tbd
+
+    return "\n".join(tbd(tbd_lines(result.profile)) for result in results)
+
+
+def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+    from ds2prof.report.documents import as_csv
+
+    return as_csv([(result.profile.meta, answer) for result in results for answer in _cut(result, top)])
+
+
+def _as_json(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+    from ds2prof.report.documents import as_json, document
+
+    documents = [
+        document(answer, meta=result.profile.meta, totals=result.totals, warnings=result.profile.warnings)
+        for result in results
+        for answer in _cut(result, top)
+    ]
+    return as_json(documents, many=len(documents) > 1)
+
+
+def _write_parquet(results: Sequence[Result], output: Path | None, *, top: int | None) -> None:
+    from ds2prof.report.documents import write_parquet
+
+    assert output is not None
+    with written_whole(output) as partial:
+        write_parquet([(result.profile.meta, answer) for result in results for answer in _cut(result, top)], partial)
+
+
+def _cut(result: Result, top: int | None) -> list[Answer]:
+    return [answer if top is None else answer.head(top) for answer in result.answers]
+
+
+def _emit(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text)
+        return
+    with written_whole(output) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+_WRITERS: Final = {"table": _as_table, "tbd": _as_tbd, "csv": _as_csv, "json": _as_json}

@@ -1,0 +1,1 @@
+"""Drawing: answers as text, machine formats and figures. Nothing here computes a metric."""

@@ -1,0 +1,80 @@
+"""Answers for machines: the JSON document ``ds2prof/1``, CSV, Parquet. Base units throughout; unknown is null."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from ds2prof.analysis.answers import Answer
+from ds2prof.errors import UsageError
+from ds2prof.tables import Meta
+
+SCHEMA: Final = "ds2prof/1"
+
+
+def document(answer: Answer, *, meta: Meta, totals: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+    """One JSON object of the schema ``ds2prof/1``; docs/JSON.md describes its fields."""
+    return {
+        "schema": SCHEMA,
+        "source": asdict(meta),
+        "by": answer.by,
+        "rows": answer.rows(),
+        "totals": dict(totals),
+        "warnings": [*warnings, *answer.notes],
+    }
+
+
+def as_json(documents: Sequence[Mapping[str, Any]], *, many: bool) -> str:
+    """JSON text: one object, or a list where several profiles were asked for. Numbers that JSON lacks become null."""
+    value: Any = list(documents) if many else documents[0]
+    return json.dumps(_finite(value), indent=1, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def as_csv(answers: Sequence[tuple[Meta, Answer]]) -> str:
+    """CSV text with a heading; a ``file`` column comes first where there are several profiles. Unknown is empty."""
+    many = len(answers) > 1
+    names = list(dict.fromkeys(name for _, answer in answers for name in answer.columns))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=(["file"] if many else []) + names, lineterminator="\n")
+    writer.writeheader()
+    for meta, answer in answers:
+        writer.writerows({**({"file": meta.file} if many else {}), **row} for row in answer.rows())
+    return text.getvalue().rstrip("\n")
+
+
+def write_parquet(answers: Sequence[tuple[Meta, Answer]], path: Path) -> None:
+    """Write the rows of all answers as one Parquet file, a ``file`` column first where there are several.
+
+    Raises:
+        UsageError: the library for it is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise UsageError('--format parquet: needs pyarrow; pip install "ds2prof[report]"') from None
+    names = list(dict.fromkeys(name for _, answer in answers for name in answer.columns))
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    files: list[str] = []
+    for meta, answer in answers:
+        files += [meta.file] * len(answer)
+        for name in names:
+            columns[name] += list(answer.columns.get(name, [None] * len(answer)))
+    leading = {"file": files} if len(answers) > 1 else {}
+    pq.write_table(pa.table({**leading, **columns}), path)

@@ -1,0 +1,117 @@
+"""Answers as text for a terminal: aligned columns, units chosen for reading, names shortened from the middle."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from ds2prof import units
+from ds2prof.analysis.answers import Answer
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_LABELS: Final[Mapping[str, str]] = {
+    "dur_ns": "time",
+    "excl_ns": "exclusive",
+    "share": "share",
+    "calls": "calls",
+    "copy_dur_ns": "copies",
+    "host_dur_ns": "on the host",
+    "step_ns": "step",
+    "start_ns": "start (ns)",
+    "wall_ns": "wall",
+    "utilization": "while busy",
+    "effective_utilization": "effective",
+    "audio_s": "audio (s)",
+    "padded_s": "padded (s)",
+}
+_NAMES: Final = ("name", "metric")
+"""Text columns that give way when the line is too long, and are aligned to the left."""
+_MIN_NAME: Final = 24
+
+
+def cleaned(text: str) -> str:
+    """The text without control characters, which a hostile name could steer a terminal with."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, cut in its middle to at most ``width`` columns; both ends tell kernels apart."""
+    if display_width(text) <= width:
+        return text
+    keep = max(width - 1, 2)
+    tail = keep // 3
+    return f"{text[: keep - tail]}…{text[len(text) - tail :]}" if tail else f"{text[:keep]}…"
+
+
+def display_width(text: str) -> int:
+    """Terminal columns that the text takes (wide characters take two)."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _cell(column: str) -> Callable[[Any], str]:
+    if column in ("start_ns", "launch", "calls", "launches"):
+        return lambda value: "-" if value is None else f"{value:,}"
+    if column.endswith("_ns"):
+        return units.format_ns
+    if column in ("share", "utilization", "effective_utilization", "coverage"):
+        return units.format_ratio
+    return _plain
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return cleaned(str(value))
+
+
+def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
+    """The rows as lines of at most ``width`` columns where that is possible, a heading and a rule above them.
+
+    ``ratios`` names further columns that hold ratios (pipes). Columns without any value are left out.
+    """
+    shown = {name: values for name, values in answer.columns.items() if any(value is not None for value in values)}
+    cells = {
+        name: [(units.format_ratio if name in ratios else _cell(name))(value) for value in values]
+        for name, values in shown.items()
+    }
+    heads = {name: _LABELS.get(name, name) for name in shown}
+    if answer.by in heads and answer.by not in ("core", "name"):
+        cells[answer.by] = [f"(outside any {answer.by})" if cell == "-" else cell for cell in cells[answer.by]]
+    widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
+    _give_way(widths, width)
+    left = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
+
+    def line(row: Mapping[str, str]) -> str:
+        parts = [_padded(shortened(row[name], widths[name]), widths[name], left=name in left) for name in cells]
+        return "  ".join(parts).rstrip()
+
+    rows = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
+    rule = "  ".join("-" * widths[name] for name in cells)
+    return "\n".join([line(heads), rule, *map(line, rows)])
+
+
+def _give_way(widths: dict[str, int], width: int) -> None:
+    """Narrow the name columns until the line fits, the widest first, none below a readable width."""
+    excess = sum(widths.values()) + 2 * (len(widths) - 1) - width
+    while excess > 0:
+        names = [name for name in _NAMES if name in widths and widths[name] > _MIN_NAME]
+        if not names:
+            return
+        widest = max(names, key=lambda name: widths[name])
+        cut = min(excess, widths[widest] - _MIN_NAME)
+        widths[widest] -= cut
+        excess -= cut
+
+
+def _padded(text: str, width: int, *, left: bool) -> str:
+    space = " " * max(width - display_width(text), 0)
+    return text + space if left else space + text
+
+
+def tbd(lines: Sequence[tuple[str, float | None]]) -> str:
+    """The ancestor's four lines: ``fma\\t17.50765 %``; ``n/a`` where the file cannot tell."""
+    return "\n".join(f"{name}\t{'n/a' if value is None else f'{100 * value:.5f} %'}" for name, value in lines)

@@ -1,0 +1,321 @@
+"""The one model: a :class:`Profile` is :class:`Meta` plus tables with declared columns.
+
+Tables are columnar: a column is a NumPy array, text is dictionary-coded, and what a source lacks is null (a column that
+is absent, a mask, NaN in a float), never 0 or -1. Every parser ends in :func:`checked`, which holds a table against
+:data:`SCHEMAS` once; behind it nobody checks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ds2prof.schemas import REQUIRED, SCHEMAS, Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column. ``valid`` is None where every row has a value; text has its distinct ``categories``.
+
+    Attributes:
+        values: int64 for ints, float64 for floats (NaN is null), int32 codes into ``categories`` for text (-1 is null).
+        valid: mask of the ints that are not null, else None.
+        categories: the distinct texts, in order of appearance; None for numbers.
+    """
+
+    values: npt.NDArray[Any]
+    valid: BoolArray | None = None
+    categories: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def kind(self) -> Kind:
+        """int, float or text."""
+        if self.categories is not None:
+            return "text"
+        return "float" if self.values.dtype.kind == "f" else "int"
+
+    @property
+    def present(self) -> BoolArray:
+        """Mask of the rows that hold a value."""
+        if self.categories is not None:
+            return np.asarray(self.values >= 0)
+        if self.values.dtype.kind == "f":
+            return np.asarray(~np.isnan(self.values))
+        return np.ones(len(self.values), dtype=np.bool_) if self.valid is None else self.valid
+
+    def take(self, rows: IntArray | BoolArray) -> Column:
+        """The column of the chosen rows (indices or a mask)."""
+        valid = None if self.valid is None else self.valid[rows]
+        return Column(self.values[rows], valid, self.categories)
+
+    def tolist(self) -> list[Any]:
+        """Python values, None where null."""
+        if self.categories is not None:
+            texts = self.categories
+            return [texts[code] if code >= 0 else None for code in self.values.tolist()]
+        present = self.present
+        if present.all():
+            return list(self.values.tolist())
+        return [value if ok else None for value, ok in zip(self.values.tolist(), present.tolist(), strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of one kind, as columns of equal length; which columns there can be says :data:`SCHEMAS`."""
+
+    name: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return next((len(column) for column in self.columns.values()), 0)
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.columns
+
+    def __getitem__(self, column: str) -> Column:
+        """The column; one of nulls where the source lacks it. KeyError only for a name the schema does not know."""
+        if column in self.columns:
+            return self.columns[column]
+        return null_column(SCHEMAS[self.name][column], len(self))
+
+    def ints(self, column: str, *, null: int = 0) -> IntArray:
+        """The values of an int column with ``null`` in place of nulls: for keys and sums whose nulls are masked."""
+        found = self[column]
+        if found.valid is None:
+            return found.values
+        return np.where(found.valid, found.values, null)
+
+    def take(self, rows: IntArray | BoolArray) -> Table:
+        """The table of the chosen rows (indices or a mask)."""
+        return Table(self.name, {name: column.take(rows) for name, column in self.columns.items()})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame: text as categories, ints with nulls as ``Int64``."""
+        import pandas as pd
+
+        return pd.DataFrame({name: _to_series(column) for name, column in self.columns.items()})
+
+
+def _to_series(column: Column) -> pd.Series[Any]:
+    import pandas as pd
+
+    if column.categories is not None:
+        return pd.Series(
+            pd.Categorical.from_codes(column.values, categories=pd.Index(list(column.categories), dtype=object))
+        )
+    if column.valid is not None:
+        return pd.Series(pd.arrays.IntegerArray(column.values.copy(), ~column.valid))
+    return pd.Series(column.values)
+
+
+def null_column(kind: Kind, length: int) -> Column:
+    """A column of nothing but nulls."""
+    if kind == "text":
+        return Column(np.full(length, -1, dtype=np.int32), None, ())
+    if kind == "float":
+        return Column(np.full(length, np.nan))
+    return Column(np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.bool_))
+
+
+def int_column(values: Iterable[int | None] | IntArray) -> Column:
+    """An int column of Python ints or an int64 array; None is null."""
+    if isinstance(values, np.ndarray):
+        return Column(values.astype(np.int64, copy=False))
+    listed = list(values)
+    if None not in listed:
+        return Column(np.array(listed, dtype=np.int64))
+    valid = np.array([value is not None for value in listed], dtype=np.bool_)
+    return Column(np.array([0 if value is None else value for value in listed], dtype=np.int64), valid)
+
+
+def float_column(values: Iterable[float | None]) -> Column:
+    """A float column; None is null."""
+    return Column(np.array([np.nan if value is None else value for value in values], dtype=np.float64))
+
+
+def text_column(values: Iterable[str | None]) -> Column:
+    """A dictionary-coded text column; None is null."""
+    texts = Texts()
+    codes = texts.codes(values)
+    return Column(codes, None, texts.categories)
+
+
+class Texts:
+    """The dictionary of a text column while it grows: distinct texts, coded in order of appearance."""
+
+    def __init__(self) -> None:
+        self._code_of: dict[str, int] = {}
+
+    def code(self, text: str | None) -> int:
+        """The code of one text; -1 for None."""
+        return -1 if text is None else self._code_of.setdefault(text, len(self._code_of))
+
+    def codes(self, texts: Iterable[str | None]) -> npt.NDArray[np.int32]:
+        """The codes of many texts, int32."""
+        code = self.code
+        return np.array([code(text) for text in texts], dtype=np.int32)
+
+    @property
+    def categories(self) -> list[str]:
+        """The distinct texts so far; a code is its index."""
+        return list(self._code_of)
+
+
+def checked(name: str, columns: Mapping[str, Column]) -> Table:
+    """A table that keeps its schema; the border between what a file said and what the rest of ds2prof trusts.
+
+    A ``ValueError`` from here is a fault of the parser, not of the file: a parser must have refused or repaired it.
+    """
+    schema = SCHEMAS[name]
+    table = Table(name, columns)
+    length = len(table)
+    for column_name, column in columns.items():
+        _check_column(f"{name}.{column_name}", column, schema[column_name], length)
+    missing = [column for column in REQUIRED[name] if column not in columns]
+    if missing and columns:
+        raise ValueError(f"{name}: no column {', '.join(missing)}")
+    for required in REQUIRED[name] if columns else ():
+        if schema[required] != "float" and not columns[required].present.all():
+            raise ValueError(f"{name}.{required}: null in a required column")
+    if "dur_ns" in columns and bool((table.ints("dur_ns") < 0).any()):
+        raise ValueError(f"{name}.dur_ns: negative")
+    return table
+
+
+def _check_column(where: str, column: Column, kind: Kind, length: int) -> None:
+    if len(column) != length:
+        raise ValueError(f"{where}: {len(column)} rows, not {length}")
+    if column.kind != kind:
+        raise ValueError(f"{where}: {column.kind}, not {kind}")
+    dtype = {"int": "int64", "float": "float64", "text": "int32"}[kind]
+    if column.values.dtype != dtype:
+        raise ValueError(f"{where}: {column.values.dtype}, not {dtype}")
+    if column.valid is not None and len(column.valid) != length:
+        raise ValueError(f"{where}: mask of {len(column.valid)} rows, not {length}")
+    if column.categories is not None and length and int(column.values.max()) >= len(column.categories):
+        raise ValueError(f"{where}: code outside its categories")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What a profile says of itself.
+
+    Attributes:
+        file: the name to show; the member behind a colon for one out of an archive.
+        tool: what wrote the file ("Nsight Compute", "PyTorch profiler"...).
+        format: the name of the parser's format.
+        dialect: which variant of the format was met.
+        domain: "gpu", or "cpu" where the profile holds host operators alone.
+        times: "real", or "replay" where a launch was repeated to read counters (no window then), or None.
+        time_resolution_ns: the step of the timestamps.
+        clock: what the timestamps count from ("unix", "boot", None where there are none).
+        rank: of a distributed run, where the file tells.
+        run: the sidecar's facts, where a sidecar lies beside the file.
+        facts: anything else the file states once, for display.
+    """
+
+    file: str
+    tool: str
+    format: str
+    dialect: str = ""
+    tool_version: str | None = None
+    domain: Literal["gpu", "cpu"] = "gpu"
+    times: Literal["real", "replay"] | None = "real"
+    time_resolution_ns: int | None = None
+    clock: str | None = None
+    clock_control: str | None = None
+    cache_control: str | None = None
+    rank: int | None = None
+    run: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one pass over a file brought: tables (absent ones are empty), what is known of it, what went wrong."""
+
+    meta: Meta
+    tables: Mapping[str, Table]
+    warnings: tuple[str, ...] = ()
+
+
+Loader = Callable[[frozenset[str]], Loaded]
+
+
+class Profile:
+    """What one tool saw of one process: :attr:`meta`, and tables that are built when they are first asked for.
+
+    Ask for all the tables of a question at once (:meth:`require`): what is missing is then read in one pass.
+    """
+
+    def __init__(self, load: Loader) -> None:
+        self._load = load
+        self._run: Mapping[str, Any] | None = None
+        self._meta: Meta | None = None
+        self._tables: dict[str, Table] = {}
+        self._warnings: dict[str, None] = {}
+
+    @classmethod
+    def of(cls, meta: Meta, tables: Mapping[str, Mapping[str, Column]], *, warnings: Sequence[str] = ()) -> Profile:
+        """A profile of columns already at hand, checked."""
+        built = {name: checked(name, columns) for name, columns in tables.items()}
+        return cls(lambda _: Loaded(meta, built, tuple(warnings)))
+
+    def require(self, *names: str) -> Profile:
+        """This profile, with the named tables loaded (one pass over the file if any is missing)."""
+        missing = frozenset(name for name in names if name not in self._tables)
+        unknown = missing - SCHEMAS.keys()
+        if unknown:
+            raise KeyError(f"no such table: {', '.join(sorted(unknown))}")
+        if missing or self._meta is None:
+            loaded = self._load(missing)
+            self._meta = replace(loaded.meta, run=self._run)
+            self._tables.update({name: loaded.tables.get(name, Table(name)) for name in missing})
+            self._tables.update(loaded.tables)
+            self._warnings.update(dict.fromkeys(loaded.warnings))
+        return self
+
+    def attach_run(self, facts: Mapping[str, Any] | None) -> None:
+        """Take the sidecar's facts into :attr:`meta`."""
+        self._run = facts
+        if self._meta is not None:
+            self._meta = replace(self._meta, run=facts)
+
+    def table(self, name: str) -> Table:
+        """The table, empty where the file has no such rows."""
+        return self.require(name)._tables[name]
+
+    @property
+    def meta(self) -> Meta:
+        """What the profile says of itself."""
+        if self._meta is None:
+            self.require("kernels")
+        assert self._meta is not None
+        return self._meta
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was lost or doubtful while reading, a line each, in order."""
+        return tuple(self._warnings)
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        """``profile.kernels`` and so on: the table as a pandas DataFrame."""
+        if name in SCHEMAS:
+            return self.table(name).to_pandas()
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<ds2prof.Profile {self.meta.file}: {self.meta.tool}, {len(self.table('kernels'))} launches>"

@@ -1,0 +1,50 @@
+"""Fixtures for all tests: where the corpus of real files is, and a count of what was skipped for want of one."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def corpus_folder() -> Path:
+    """The folder of real profiler files: ``DS2PROF_CORPUS``, else ``../shared/data`` beside the checkout."""
+    return Path(os.environ.get("DS2PROF_CORPUS") or ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    folder = corpus_folder()
+    if not folder.is_dir():
+        pytest.skip("no corpus of real profiler files (set DS2PROF_CORPUS)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if "corpus" in text:
+        return "missing corpus"
+    return "missing tool" if "tool" in text else "other reason"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One closing line: how many tests were skipped, and for want of what."""
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    counted = ", ".join(f"{reasons.get(name, 0)} for a {name}" for name in ("missing corpus", "missing tool"))
+    rest = f", {reasons['other reason']} for another reason" if reasons["other reason"] else ""
+    terminalreporter.write_line(f"skipped: {counted}{rest}")
