@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 LINTED := ds2prof parsers tests benchmarks scripts train_profiling.py
 export PYTHONDONTWRITEBYTECODE := 1
+# Test workers share the cores; training in them must not also start a thread on each.
+test quick: export OMP_NUM_THREADS := 1
 
 .PHONY: help environment test quick lint format packaging benchmark clean
 

@@ -67,7 +67,7 @@ class Column:
             texts = self.categories
             return [texts[code] if code >= 0 else None for code in self.values.tolist()]
         present = self.present
-        if present.all():
+        if present.all() or not len(present):
             return list(self.values.tolist())
         return [value if ok else None for value, ok in zip(self.values.tolist(), present.tolist(), strict=True)]
 

@@ -104,7 +104,8 @@ def test_no_module_shadows_a_standard_one(root):
 
 @pytest.mark.parametrize("module", ["ds2prof.cli", "ds2prof.cli.parse"])
 def test_starting_the_command_line_loads_nothing_heavy(module, root):
-    code = f"import sys, {module}; print(sorted({{'torch', 'pandas', 'matplotlib', 'numpy', 'msgspec'}} & set(sys.modules)))"
+    heavy = {"torch", "pandas", "matplotlib", "numpy", "msgspec"}
+    code = f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from ds2prof.measurements import write_sidecar
+from tests.conftest import ROOT
+
+HEADER = '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC","Section Name","Metric Name","Metric Unit","Metric Value"\n'  # noqa: E501
+FMA = "sm__inst_executed_pipe_fma.avg.pct_of_peak_sustained_elapsed"
+THREE = [("k_a(int)", "100", "10"), ("k_b(int)", "100", "10"), ("k_c(int)", "800", "90")]
+
+
+def ncu_csv(launches):
+    lines = [HEADER]
+    for ident, (name, cycles, fma) in enumerate(launches):
+        start = f'"{ident}","7","python","127.0.0.1","{name}","1","7","(32, 1, 1)","(8, 1, 1)","0","9.0","Command line profiler metrics"'  # noqa: E501
+        lines.append(f'{start},"gpc__cycles_elapsed.max","cycle","{cycles}"\n')
+        lines.append(f'{start},"gpu__time_duration.sum","nsecond","1,000"\n')
+        lines.append(f'{start},"{FMA}","%","{fma}"\n')
+    return "".join(lines)
+
+
+def trace(*, rank=None, device=0, with_kernels=True):
+    launch = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 9, "tid": 9, "ts": 110.0, "dur": 1.0}
+    kernel = {"ph": "X", "cat": "kernel", "name": "ampere_sgemm_128x64_tn", "pid": device, "tid": 7}
+    events = [
+        {
+            "ph": "X",
+            "cat": "user_annotation",
+            "name": "ds2prof:window:0-1",
+            "pid": 9,
+            "tid": 9,
+            "ts": 100.0,
+            "dur": 100.0,
+        },
+        {
+            "ph": "X",
+            "cat": "user_annotation",
+            "name": "ds2prof:phase:forward",
+            "pid": 9,
+            "tid": 9,
+            "ts": 100.0,
+            "dur": 50,
+        },
+        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 9, "tid": 9, "ts": 105.0, "dur": 20.0},
+    ]
+    if with_kernels:
+        events.append({**launch, "args": {"correlation": 5}})
+        events.append({**kernel, "ts": 120.001, "dur": 30.5, "args": {"device": device, "stream": 7, "correlation": 5}})
+    made = {"schemaVersion": 1, "traceEvents": events}
+    return json.dumps({**made, "distributedInfo": {"rank": rank}} if rank is not None else made)
+
+
+def ds2prof(*args, cwd=ROOT, stdin=None):
+    command = [sys.executable, "-m", "ds2prof", "parse", *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, input=stdin)
+
+
+@pytest.fixture
+def counters_file(tmp_path):
+    path = tmp_path / "named at will.txt"
+    path.write_text("==PROF== Connected to process 7\nepoch 1\n" + ncu_csv(THREE))
+    return path
+
+
+@pytest.fixture
+def trace_file(tmp_path):
+    path = tmp_path / "trace"
+    path.write_bytes(gzip.compress(trace().encode()))
+    return path
+
+
+def test_the_ancestors_lines_count_the_last_kernel(counters_file):
+    done = ds2prof(counters_file, "--format", "tbd")
+    assert done.stdout.splitlines() == ["fma\t74.00000 %", "fp16\tn/a", "tensor\tn/a", "sfu\tn/a"]
+    assert done.returncode == 0
+
+
+def test_one_launch_with_thousands_separators_works(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text(ncu_csv([("k", "123,456", "17.5")]))
+    assert ds2prof(path, "--format", "tbd").stdout.splitlines()[0] == "fma\t17.50000 %"
+
+
+def test_a_file_with_counters_shows_core_and_then_kernels(counters_file):
+    lines = ds2prof(counters_file).stdout
+    assert lines.index("Core utilization") < lines.index("Kernels by name")
+    assert "74.00 %" in lines
+
+
+def test_json_by_core_has_the_documented_fields(counters_file):
+    (row,) = json.loads(ds2prof(counters_file, "--by", "core", "--format", "json").stdout)["rows"]
+    assert row["pipe"] == "fma"
+    assert row["utilization"] == pytest.approx(0.74)
+    assert row["effective_utilization"] is None
+    assert row["coverage"] == 1.0
+
+
+def test_json_of_a_replayed_capture_has_no_window(counters_file):
+    made = json.loads(ds2prof(counters_file, "--format", "json").stdout)
+    assert made["schema"] == "ds2prof/1"
+    assert made["by"] == "name"
+    assert made["totals"]["kernel_dur_ns"] == 3000
+    assert made["totals"]["window_ns"] is None
+    assert [row["dur_ns"] for row in made["rows"]] == [1000, 1000, 1000]
+
+
+def test_core_on_a_file_without_counters_names_the_command_that_collects_them(trace_file):
+    done = ds2prof(trace_file, "--by", "core")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "bash run_profile.sh nsight" in done.stderr
+
+
+def test_times_keep_their_nanoseconds(trace_file):
+    made = json.loads(ds2prof(trace_file, "--format", "json").stdout)
+    assert made["rows"][0]["dur_ns"] == 30500
+    assert made["totals"]["busy_ns"] == 30500
+    assert made["totals"]["window_ns"] == 100_000
+    assert made["totals"]["window_source"] == "capture range"
+    assert made["totals"]["gpu_compute_utilization"] == pytest.approx(0.305)
+
+
+def test_kernels_belong_to_the_phase_that_launched_them(trace_file):
+    made = json.loads(ds2prof(trace_file, "--by", "phase", "--format", "json").stdout)
+    assert [(row["phase"], row["dur_ns"]) for row in made["rows"]] == [("forward", 30500)]
+
+
+def test_a_cpu_run_is_labelled_and_has_no_gpu_figures(tmp_path):
+    path = tmp_path / "cpu.json"
+    path.write_text(trace(with_kernels=False))
+    made = json.loads(ds2prof(path, "--format", "json").stdout)
+    assert made["source"]["domain"] == "cpu"
+    assert made["totals"]["gpu_compute_utilization"] is None
+    assert made["rows"][0]["name"] == "aten::mm"
+    assert "CPU run" in ds2prof(path).stdout
+
+
+def test_an_archive_of_ranks_is_a_list_in_order_of_the_ranks(tmp_path):
+    path = tmp_path / "ranks.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for rank in (10, 2, 0):
+            content = trace(rank=rank, device=rank).encode()
+            info = tarfile.TarInfo(f"run/rank{rank}.json")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    made = json.loads(ds2prof(path, "--format", "json").stdout)
+    assert [one["source"]["rank"] for one in made] == [0, 2, 10]
+
+
+def test_standard_input_is_read(counters_file):
+    done = ds2prof("-", "--format", "tbd", stdin=counters_file.read_text())
+    assert done.stdout.startswith("fma\t74.00000 %")
+
+
+def test_a_folder_means_its_measurements_without_sidecars_and_logs(tmp_path):
+    (tmp_path / "nsight_bs4.csv").write_text(ncu_csv(THREE))
+    write_sidecar(tmp_path / "nsight_bs4.csv", {"preset": "tiny", "batch_size": 4})
+    (tmp_path / "nsight_bs4.csv.log").write_text("noise")
+    (tmp_path / "raw.qdstrm").write_text("noise")
+    made = json.loads(ds2prof(tmp_path, "--format", "json").stdout)
+    assert made["source"]["run"]["batch_size"] == 4
+
+
+def test_csv_has_base_units(counters_file):
+    rows = list(csv.DictReader(io.StringIO(ds2prof(counters_file, "--format", "csv").stdout)))
+    assert [row["dur_ns"] for row in rows] == ["1000"] * 3
+    assert rows[0]["excl_ns"] == ""
+
+
+def test_parquet_goes_to_a_file(counters_file, tmp_path):
+    import pyarrow.parquet as pq
+
+    target = tmp_path / "out.parquet"
+    assert ds2prof(counters_file, "--format", "parquet", "-o", target).returncode == 0
+    assert pq.read_table(target).column("dur_ns").to_pylist() == [1000] * 3
+
+
+def test_output_to_a_file_leaves_standard_output_empty(counters_file, tmp_path):
+    target = tmp_path / "out.txt"
+    assert ds2prof(counters_file, "-o", target).stdout == ""
+    assert "74.00 %" in target.read_text()
+
+
+def test_top_cuts_the_rows_and_says_how_many_are_left(counters_file):
+    assert "... 2 more" in ds2prof(counters_file, "--by", "name", "--top", "1").stdout
+    made = json.loads(ds2prof(counters_file, "--format", "json", "--top", "1").stdout)
+    assert len(made["rows"]) == 1
+    assert made["totals"]["launches"] == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--by", "nonsense"], 2),
+        (["--format", "parquet"], 2),
+        (["--format", "tbd", "--by", "name"], 2),
+        (["--top", "0"], 2),
+    ],
+)
+def test_wrong_usage_exits_2(counters_file, args, code):
+    done = ds2prof(counters_file, *args)
+    assert (done.returncode, done.stdout) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"SQLite format 3\x00....", "SQLite"),
+        (b"NVR\x00....", "Nsight Compute report"),
+        (b"{}", "no PyTorch trace"),
+        (b"\x1f\x8b\x08broken", "damaged gzip"),
+        (b"hello", "no known format"),
+        (b"\x00\xff" * 4000, "no known format"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_and_exit_1(tmp_path, content, said):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    done = ds2prof(path)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert said in done.stderr
+    assert "file" in done.stderr
+
+
+def test_a_missing_file_is_one_line_and_exit_1(tmp_path):
+    done = ds2prof(tmp_path / "nowhere.csv")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_a_reader_that_goes_away_is_no_error(counters_file):
+    command = f"{sys.executable} -m ds2prof parse '{counters_file}' --by launch | head -n 1 >/dev/null"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_tables_fit_the_terminal(counters_file, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = ds2prof(counters_file, "--by", "name").stdout.splitlines()
+    assert max(map(len, lines[3:])) <= width
+
+
+def test_every_command_has_help_with_an_example():
+    for command in ([], ["parse"], ["run"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ds2prof", *command, "--help"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert f"ds2prof {' '.join(command)}".strip() in done.stdout

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ds2prof.tables import Column, Loaded, Meta, Profile, Table, checked, float_column, int_column, text_column
+
+META = Meta(file="f", tool="t", format="x")
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))))
+def test_ints_round_trip_with_their_nulls(values):
+    assert int_column(values).tolist() == values
+
+
+@given(st.lists(st.one_of(st.none(), st.text())))
+def test_texts_round_trip_with_their_nulls(values):
+    assert text_column(values).tolist() == values
+
+
+def test_unknown_floats_are_null():
+    assert float_column([1.5, None]).tolist() == [1.5, None]
+
+
+def test_a_column_that_the_source_lacks_is_null_not_zero():
+    table = checked("kernels", {"name": text_column(["a", "b"])})
+    assert table["dur_ns"].tolist() == [None, None]
+    assert table["occupancy"].tolist() == [None, None]
+    assert table["mangled_name"].tolist() == [None, None]
+
+
+def test_a_column_that_no_table_has_is_a_mistake():
+    with pytest.raises(KeyError):
+        checked("kernels", {"name": text_column(["a"])})["duration"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"name": text_column(["a"]), "dur_ns": int_column([1, 2])}, "2 rows, not 1"),
+        ({"name": int_column([1])}, "int, not text"),
+        ({"name": text_column([None])}, "null in a required column"),
+        ({"dur_ns": int_column([1])}, "no column name"),
+        ({"name": text_column(["a"]), "dur_ns": int_column([-1])}, "negative"),
+        ({"name": Column(np.array([3], dtype=np.int32), None, ("a",))}, "code outside"),
+        ({"name": text_column(["a"]), "dur_ns": Column(np.array([1], dtype=np.int32))}, "int32, not int64"),
+    ],
+)
+def test_the_border_lets_nothing_wrong_through(columns, message):
+    with pytest.raises(ValueError, match=message):
+        checked("kernels", columns)
+
+
+def test_tables_become_pandas_with_nulls_kept():
+    frame = checked("kernels", {"name": text_column(["a", "b"]), "dur_ns": int_column([5, None])}).to_pandas()
+    assert frame["dur_ns"].isna().tolist() == [False, True]
+    assert frame["name"].astype(str).tolist() == ["a", "b"]
+    assert int(frame["dur_ns"].sum()) == 5
+
+
+def test_a_profile_reads_only_what_is_asked_for_and_once():
+    passes = []
+
+    def load(names):
+        passes.append(set(names))
+        return Loaded(META, {name: Table(name) for name in names})
+
+    profile = Profile(load)
+    assert passes == []
+    profile.require("kernels", "copies")
+    profile.table("kernels")
+    assert passes == [{"kernels", "copies"}]
+    profile.table("ranges")
+    assert passes[-1] == {"ranges"}
+
+
+def test_warnings_of_several_passes_are_told_once():
+    profile = Profile(lambda names: Loaded(META, {name: Table(name) for name in names}, ("lost a row",)))
+    profile.require("kernels")
+    profile.require("ranges")
+    assert profile.warnings == ("lost a row",)
+
+
+def test_tables_are_attributes_in_pandas():
+    profile = Profile.of(META, {"kernels": {"name": text_column(["a"])}})
+    assert profile.kernels["name"].astype(str).tolist() == ["a"]
+    with pytest.raises(AttributeError):
+        getattr(profile, "kernel")  # noqa: B009  the name of no table

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ds2prof.analysis.answers import Answer
+from ds2prof.report import text
+from ds2prof.report.documents import as_csv, as_json, document
+from ds2prof.tables import Meta
+
+META = Meta(file="f.json", tool="t", format="x")
+LONG = "void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_128x64_64x6_tn_align8>(Params) number "
+
+
+def answer(count=3):
+    return Answer(
+        "name",
+        {
+            "name": [f"{LONG}{i}" for i in range(count)],
+            "class": ["gemm"] * count,
+            "calls": list(range(1, count + 1)),
+            "dur_ns": [1_234_567] * count,
+            "excl_ns": [None] * count,
+            "share": [0.25] * count,
+            "fma": [0.5] * count,
+        },
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_table_fits_the_terminal(width):
+    assert max(map(len, text.table(answer(), width=width, ratios=["fma"]).splitlines())) <= width
+
+
+def test_a_shortened_name_keeps_both_ends():
+    assert text.shortened("abcdefghij", 7) == "abcd…ij"
+    assert text.shortened("abc", 7) == "abc"
+
+
+@given(st.text(), st.integers(3, 40))
+def test_shortening_never_lengthens(name, width):
+    assert len(text.shortened(name, width)) <= max(width, len(name))
+
+
+def test_columns_without_any_value_are_left_out():
+    assert "exclusive" not in text.table(answer(), width=120)
+
+
+def test_numbers_are_aligned_to_the_right_and_units_chosen_for_reading():
+    lines = text.table(answer(), width=120, ratios=["fma"]).splitlines()
+    assert all("1.235 ms" in line and line.endswith("50.00 %") for line in lines[2:])
+    assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_a_hostile_name_cannot_steer_the_terminal():
+    table = text.table(Answer("name", {"name": ["\x1b[2Jevil\r\n\u202e"], "calls": [1]}), width=80)
+    assert "\x1b" not in table
+    assert "\r" not in table
+    assert len(table.splitlines()) == 3
+
+
+def test_the_ancestors_lines_have_its_form():
+    assert text.tbd([("fma", 0.1750765), ("fp16", None)]) == "fma\t17.50765 %\nfp16\tn/a"
+
+
+def test_json_has_no_nan_and_unknown_is_null():
+    made = document(
+        Answer("name", {"name": ["a"], "share": [float("nan")]}), meta=META, totals={"x": None}, warnings=["w"]
+    )
+    parsed = json.loads(as_json([made], many=False))
+    assert parsed["rows"] == [{"name": "a", "share": None}]
+    assert (parsed["schema"], parsed["source"]["file"], parsed["warnings"]) == ("ds2prof/1", "f.json", ["w"])
+
+
+def test_csv_of_several_files_names_them():
+    other = Meta(file="g.json", tool="t", format="x")
+    lines = as_csv([(META, answer(1)), (other, answer(1))]).splitlines()
+    assert lines[0].startswith("file,name,")
+    assert lines[2].startswith("g.json,")
