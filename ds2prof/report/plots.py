@@ -86,7 +86,7 @@ def _axes(rows: int) -> Axes:
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots(figsize=(9, 1.2 + 0.32 * max(rows, 3)), layout="constrained")
-    return ax  # type: ignore[no-any-return]
+    return ax
 
 
 def _labels(answer: Answer) -> Sequence[str]:

@@ -1,0 +1,107 @@
+"""What a profiler's end means: read from its exit code, from what was printed, and from what it wrote."""
+
+from __future__ import annotations
+
+import re
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ds2prof.launchers import Launcher
+
+_TAIL_BYTES: Final = 1 << 18
+_LINE_CHARACTERS: Final = 200
+_TOOL_SPEAKS: Final = "=="
+"""How NVIDIA's tools begin their own lines."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a profiler ended and what was printed meanwhile."""
+
+    launcher: Launcher
+    exit_code: int
+    printed: str
+    """The end of what the program and the profiler printed."""
+    messages: str = ""
+    """The profiler's own lines in its output, where it puts them there."""
+
+    @property
+    def known_failure(self) -> str | None:
+        """The meaning of the first known text that was printed; None where there is none."""
+        text = self.printed + self.messages
+        return next((known.means for known in self.launcher.failures if known.seen in text), None)
+
+    @property
+    def told_code(self) -> int | None:
+        """The program's own exit code as the profiler tells it; None where it does not."""
+        pattern = self.launcher.program_code
+        found = re.search(pattern, self.printed + self.messages) if pattern else None
+        return int(found.group(1)) if found else None
+
+    @property
+    def program_code(self) -> int:
+        """The program's own exit code as far as it can be known: most profilers pass it on as theirs."""
+        return self.exit_code if self.told_code is None else self.told_code
+
+    def failure(self) -> str | None:
+        """Why it did not end well; None where it did."""
+        if self.exit_code == 0:
+            return None
+        if self.known_failure is not None:
+            return self.known_failure
+        said = last_words(self.printed)
+        return f"{self._who()} {_ended(self.program_code)}{f' ({said})' if said else ''}"
+
+    def emptiness(self) -> str:
+        """Why it ended well without any data."""
+        return f"it ended well but wrote no data: {self.known_failure or self.launcher.empty}"
+
+    def _who(self) -> str:
+        """Who ended badly, where that can be told."""
+        if not self.launcher.tools or self.told_code is not None:
+            return "the program"
+        tool = self.launcher.tools[0]
+        return f"{tool} or the program" if self.launcher.program_code is None else tool
+
+
+def tail(path: Path) -> str:
+    """The end of a text file, at most 256 KiB; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def messages_in(path: Path) -> str:
+    """The profiler's own lines at the end of a file that it writes data and messages to."""
+    return "".join(line for line in tail(path).splitlines(keepends=True) if line.startswith(_TOOL_SPEAKS))
+
+
+def last_words(printed: str) -> str:
+    """The last line that the program printed, fit for a message: with an exception, that is what it says."""
+    lines = [re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", line).strip() for line in printed.splitlines()]
+    spoken = [line for line in lines if line and not line.startswith(_TOOL_SPEAKS)]
+    return spoken[-1][:_LINE_CHARACTERS] if spoken else ""
+
+
+def holds_data(path: Path, mark: str | None) -> bool:
+    """Whether a file is more than messages: not empty, and with ``mark`` in a line where a launcher declares one."""
+    try:
+        if mark is None:
+            return path.stat().st_size > 0
+        with path.open("rb") as lines:
+            return any(mark.encode() in line for line in lines)
+    except OSError:
+        return False
+
+
+def _ended(code: int) -> str:
+    if code > 128:
+        with suppress(ValueError):
+            return f"was ended by {signal.Signals(code - 128).name} (exit code {code})"
+    return f"ended with exit code {code}"
