@@ -76,6 +76,8 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     what = "Host operators" if meta.domain == "cpu" else "Kernels"
     if answer.by in questions.RANGE_KEYS:
         what = "Host time" if meta.domain == "cpu" else "Kernels"
+    if answer.by == "core":
+        answer, top = _plain_metrics(answer), len(answer)
     lines = [
         _TITLES[answer.by].format(what=what),
         text.table(answer.head(top), width=width, ratios=questions.pipes(answer)),
@@ -85,6 +87,16 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
         lines.append(rest)
     lines += [f"note: {note}" for note in answer.notes]
     return "\n".join(lines)
+
+
+def _plain_metrics(answer: Answer) -> Answer:
+    """The answer with the submetric that all its metrics share said once, in a note."""
+    metrics = [str(metric) for metric in answer.columns["metric"]]
+    ends = {metric.partition(".")[2] for metric in metrics}
+    if len(ends) != 1:
+        return answer
+    plain = {**answer.columns, "metric": [metric.partition(".")[0] for metric in metrics]}
+    return Answer(answer.by, plain, (f"each metric is the one named, .{ends.pop()}", *answer.notes))
 
 
 def _rest(answer: Answer, top: int) -> str:

@@ -71,7 +71,8 @@ def _plain(value: Any) -> str:
 def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
     """The rows as lines of at most ``width`` columns where that is possible, a heading and a rule above them.
 
-    ``ratios`` names further columns that hold ratios (pipes). Columns without any value are left out.
+    ``ratios`` names further columns that hold ratios (pipes). Where the terminal is too narrow for all of them, those
+    with the lowest values give way, and a last line names them. Columns without any value are left out.
     """
     shown = {name: values for name, values in answer.columns.items() if any(value is not None for value in values)}
     cells = {
@@ -83,6 +84,9 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
         cells[answer.by] = [f"(outside any {answer.by})" if cell == "-" else cell for cell in cells[answer.by]]
     widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
     _give_way(widths, width)
+    hidden = _hidden(widths, width, [(name, shown[name]) for name in ratios if name in shown])
+    for name in hidden:
+        del cells[name], widths[name]
     left = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
 
     def line(row: Mapping[str, str]) -> str:
@@ -91,7 +95,22 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
 
     rows = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
     rule = "  ".join("-" * widths[name] for name in cells)
-    return "\n".join([line(heads), rule, *map(line, rows)])
+    lines = [line(heads), rule, *map(line, rows)]
+    if hidden:
+        lines.append(f"hidden: {', '.join(hidden)} (widen the terminal, or --format csv)")
+    return "\n".join(lines)
+
+
+def _hidden(widths: Mapping[str, int], width: int, ratios: Sequence[tuple[str, Sequence[Any]]]) -> list[str]:
+    """Which ratio columns give way so that the line fits: those whose largest value is lowest, in their own order."""
+    excess = sum(widths.values()) + 2 * (len(widths) - 1) - width
+    chosen = set()
+    for name, _ in sorted(ratios, key=lambda item: max(value or 0.0 for value in item[1])):
+        if excess <= 0:
+            break
+        excess -= widths[name] + 2
+        chosen.add(name)
+    return [name for name, _ in ratios if name in chosen]
 
 
 def _give_way(widths: dict[str, int], width: int) -> None:

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch, the tool that trains")
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ds2prof.errors import UsageError
+from ds2prof.train.presets import SpeechConfig
+from ds2prof.train.speech import Batch, SyntheticSpeech
+
+
+def speech(batch_size: int = 4, *, divisor: int = 20, seed: int = 1) -> SyntheticSpeech:
+    return SyntheticSpeech(SpeechConfig(divisor), batch_size, input_bins=7, vocabulary=29, seed=seed)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return (
+        torch.equal(one.spect_BFT, other.spect_BFT)
+        and torch.equal(one.labels, other.labels)
+        and one.frame_counts == other.frame_counts
+    )
+
+
+def test_the_corpus_has_deepmarks_hours_and_lengths() -> None:
+    corpus = speech(divisor=1)
+    assert len(corpus.frames) == 128_000
+    assert corpus.frames.sum() / 100 == 760_320
+    assert corpus.labels.mean() == pytest.approx(76.3, abs=0.05)
+    assert Counter(corpus.frames.tolist())[500] == 14 * 1280
+
+
+def test_a_divisor_scales_frames_and_labels() -> None:
+    corpus = speech(divisor=5)
+    assert (corpus.frames.min(), corpus.frames.max()) == (20, 300)
+    assert (corpus.labels.min(), corpus.labels.max()) == (1, 41)
+
+
+def test_the_same_seed_gives_the_same_batches_whatever_the_global_random_state() -> None:
+    first = list(islice(speech(), 3))
+    torch.rand(5)
+    np.random.default_rng().random(5)
+    assert all(same(one, other) for one, other in zip(first, islice(speech(), 3), strict=True))
+
+
+def test_another_seed_gives_other_batches() -> None:
+    assert not same(next(iter(speech(seed=1))), next(iter(speech(seed=2))))
+
+
+def test_drawing_batches_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    next(iter(speech()))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_utterance_is_the_same_in_every_batch_size() -> None:
+    (large_FT, large_labels), (small_FT, small_labels) = (speech(size).utterance(77) for size in (8, 3))
+    assert np.array_equal(large_FT, small_FT)
+    assert np.array_equal(large_labels, small_labels)
+
+
+def test_labels_are_never_the_blank_and_reach_the_last_symbol() -> None:
+    labels = torch.cat([batch.labels for batch in islice(speech(64, divisor=1), 5)])
+    assert (labels.min().item(), labels.max().item()) == (1, 28)
+
+
+def test_spectrograms_are_standard_normal() -> None:
+    batch = speech(32, divisor=1).bin(100)
+    values = batch.spect_BFT[batch.spect_BFT != 0]
+    assert abs(values.mean().item()) < 0.05
+    assert values.std().item() == pytest.approx(1, abs=0.05)
+
+
+@settings(max_examples=15, deadline=None)
+@given(batch_size=st.integers(1, 200), number=st.integers(0, 10**6))
+def test_a_bin_is_consecutive_utterances_longest_first_and_zero_behind_their_end(batch_size: int, number: int) -> None:
+    corpus = speech(batch_size)
+    number %= corpus.bins
+    batch = corpus.bin(number)
+    expected = corpus.frames[number * batch_size : (number + 1) * batch_size][::-1].tolist()
+    assert list(batch.frame_counts) == expected == batch.frames_B.tolist()
+    assert expected == sorted(expected, reverse=True)
+    for row, frames in enumerate(expected):
+        assert not batch.spect_BFT[row, :, frames:].any()
+        assert batch.spect_BFT[row, :, :frames].all()
+    assert len(batch.labels) == sum(batch.label_counts)
+
+
+def test_speech_and_padding_are_counted_apart() -> None:
+    corpus = speech(7)
+    straddling = next(
+        batch for batch in map(corpus.bin, range(corpus.bins)) if batch.frame_counts[0] != batch.frame_counts[-1]
+    )
+    assert straddling.padded_frames == 7 * straddling.frame_counts[0]
+    assert straddling.audio_frames == sum(straddling.frame_counts) < straddling.padded_frames
+
+
+def test_an_epoch_visits_every_bin_once_and_the_next_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = speech(1000)
+    monkeypatch.setattr(corpus, "bin", lambda number: number)
+    visited = list(islice(corpus, 2 * corpus.bins))
+    first, second = visited[: corpus.bins], visited[corpus.bins :]
+    assert sorted(first) == sorted(second) == list(range(128))
+    assert first != second
+
+
+def test_a_batch_larger_than_the_corpus_is_refused() -> None:
+    with pytest.raises(UsageError, match="128000 utterances"):
+        speech(128_001)
