@@ -37,9 +37,8 @@ def screen(
 def heading(meta: Meta, totals: Mapping[str, Any], *, devices: Sequence[str] = ()) -> str:
     """File, tool and totals, a line each."""
     tool = " ".join(part for part in (meta.tool, meta.tool_version) if part)
-    dialect = f" ({meta.dialect})" if meta.dialect else ""
     rank = "" if meta.rank is None else f", rank {meta.rank}"
-    lines = [f"{text.cleaned(meta.file)}: {tool}{dialect}{rank}"]
+    lines = [f"{text.cleaned(meta.file)}: {tool}{rank}"]
     if devices:
         lines.append(f"  device: {text.cleaned(', '.join(devices))}")
     lines += [f"  {line}" for line in _total_lines(meta, totals)]
@@ -51,7 +50,9 @@ def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
         return _rate_lines(totals)
     if meta.domain == "cpu":
         return ["CPU run: no GPU work in this file; the tables are of host operators and ranges"]
-    work = f"{totals['launches']:,} launches, {units.format_ns(totals['kernel_dur_ns'])} of kernels"
+    work = f"{totals['launches']:,} launches"
+    if totals["kernel_dur_ns"] is not None:
+        work += f", {units.format_ns(totals['kernel_dur_ns'])} of kernels"
     if totals["busy_ns"] is not None:
         work += f", {units.format_ns(totals['busy_ns'])} busy"
     if totals["copies"]:

@@ -1,0 +1,251 @@
+"""Events of a PyTorch trace as typed records: one type per category, with the fields that the asked tables need.
+
+The category decides the type (a tagged union), so that an event nobody asked for costs hardly more than its bytes. The
+types are strict, which is fast. An event that does not fit them (no category, or one never seen; text for a number; a
+control character in a name; NaN) is read again by itself and tolerantly: a field of the wrong type is then null.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from ds2prof.parsers import json_repair
+from ds2prof.parsers.json_repair import Numeral
+from ds2prof.parsers.json_stream import BrokenJsonError
+from ds2prof.parsers.kineto_categories import IDLE_CATEGORIES, ROLES, UNREAD_DEVICE_WORK, Role
+
+Event = Any
+"""A record of a category's type, a :class:`Metadata` or an :class:`Other`."""
+
+Detail = Literal["full", "names", "durations"]
+"""What is read of a category's events: all, all but the arguments, or the duration alone."""
+
+MAX_CATEGORIES: Final = 512
+_ABSENT: Final = msgspec.Raw()
+
+_EXTERNAL_ID: Final = {"external_id": ("External id", "int"), "old_external_id": ("external id", "int")}
+_PLACE: Final = {
+    "device": ("device", "int"),
+    "context": ("context", "int"),
+    "stream": ("stream", "id"),
+    "correlation": ("correlation", "int"),
+    **_EXTERNAL_ID,
+}
+
+ARGUMENTS: Final[Mapping[Role, Mapping[str, tuple[str, str]]]] = {
+    "kernel": {
+        **_PLACE,
+        "grid": ("grid", "triple"),
+        "block": ("block", "triple"),
+        "cluster": ("cluster", "triple"),
+        "registers": ("registers per thread", "int"),
+        "shared_bytes": ("shared memory", "int"),
+        "blocks_per_sm": ("blocks per SM", "float"),
+        "occupancy_percent": ("est. achieved occupancy %", "float"),
+        "graph": ("graph id", "int"),
+        "graph_node": ("graph node id", "int"),
+    },
+    "copy": {**_PLACE, "size_bytes": ("bytes", "int")},
+    "api": {name: _PLACE[name] for name in ("device", "stream", "correlation", *_EXTERNAL_ID)},
+    "op": {
+        **_EXTERNAL_ID,
+        "sequence": ("Sequence number", "int"),
+        "forward_thread": ("Fwd thread id", "int"),
+        "shapes": ("Input Dims", "json"),
+        "dtypes": ("Input type", "json"),
+    },
+}
+"""What is read of an event's arguments: attribute -> (name in the file, kind)."""
+
+_TYPES: Final[Mapping[str, Any]] = {
+    "int": int | None,
+    "id": int | str | None,  # HIP runtime calls have addresses for streams
+    "float": float | str | None,  # "inf" where Kineto does not know the device
+    "triple": tuple[int, int, int] | None,
+    "json": msgspec.Raw,
+}
+
+
+def _id(value: object) -> int | str | None:
+    return json_repair.as_int(value) if isinstance(value, Numeral) or not isinstance(value, str) else value
+
+
+def _numeral(value: object) -> msgspec.Raw:
+    return msgspec.Raw(value) if isinstance(value, str) else _ABSENT
+
+
+_TOLERANT: Final[Mapping[str, Callable[[object], Any]]] = {
+    "int": json_repair.as_int,
+    "id": _id,
+    "float": json_repair.as_float,
+    "triple": json_repair.as_triple,
+    "json": lambda value: _ABSENT if value is None else msgspec.Raw(json_repair.as_json(value)),
+}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A name that the trace gives to a process or a thread."""
+
+    name: str
+    process: int | str | None
+    thread: int | str | None
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Other:
+    """An event that is counted and not read: its category and phase, as far as it has them."""
+
+    category: str | None
+    phase: str | None
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category of events, as far as it is read: ``detail`` is None where it is only counted."""
+
+    name: str
+    role: Role | None = None
+    detail: Detail | None = None
+    arguments: Any = None
+
+
+def _record_type(name: str, role: Role | None, detail: Detail | None, arguments: Any) -> Any:
+    fields: list[Any] = []
+    if detail is not None:
+        fields += [("ph", Literal["X"]), ("dur", msgspec.Raw, _ABSENT)]
+    if detail in ("names", "full"):
+        fields += [("name", str, ""), ("ts", msgspec.Raw, _ABSENT), ("pid", _TYPES["id"], None)]
+        fields += [("tid", _TYPES["id"], None)]
+    if detail == "full":
+        fields += [("args", dict[str, Any] | None if role == "profiled_range" else arguments | None, None)]
+    return msgspec.defstruct(f"{name}Event", fields, gc=False, tag_field="cat", tag=name)
+
+
+def _arguments_type(role: Role) -> Any:
+    fields = [
+        (name, _TYPES[kind], msgspec.field(name=key, default=_ABSENT if kind == "json" else None))
+        for name, (key, kind) in ARGUMENTS.get(role, {}).items()
+    ]
+    return msgspec.defstruct(f"{role}Arguments", fields, gc=False)
+
+
+class EventDecoder:
+    """Decodes events of the categories with the given roles in the given detail; of all others it tells the category.
+
+    Attributes:
+        categories: what each type of record stands for. It grows with the categories that the file shows.
+        no_arguments: role -> the arguments of an event without any.
+    """
+
+    def __init__(self, details: Mapping[Role, Detail]) -> None:
+        arguments = {role: _arguments_type(role) for role in details}
+        self.no_arguments: Mapping[Role, Any] = {role: build() for role, build in arguments.items()}
+        self.categories: dict[Any, Category] = {}
+        self._types: dict[str, Any] = {}
+        for name, (role, _) in ROLES.items():
+            self._add(Category(name, role, details.get(role), arguments.get(role)))
+        for name in (*IDLE_CATEGORIES, *UNREAD_DEVICE_WORK):
+            self._add(Category(name))
+        self._raws = msgspec.json.Decoder(list[msgspec.Raw])
+        self._many, self._one = self._decoders()
+
+    def decode(self, data: bytes) -> list[Event]:
+        """The events in a JSON array.
+
+        Raises:
+            BrokenJsonError: ``data`` is no JSON array.
+        """
+        try:
+            return cast("list[Event]", self._many.decode(data))
+        except msgspec.ValidationError:
+            pass
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BrokenJsonError from None
+        try:
+            return [self._single(raw) for raw in self._raws.decode(data)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BrokenJsonError from None
+
+    def salvage(self, element: bytes) -> Event | None:
+        """The event in one element, read tolerantly; None where nothing can be made of it."""
+        found = json_repair.tolerant_object(element)
+        return None if found is None else self._built(found)
+
+    def _single(self, raw: msgspec.Raw) -> Event:
+        try:
+            return self._one.decode(raw)
+        except msgspec.ValidationError:
+            element = bytes(raw)
+        event = self.salvage(element)
+        if event is not None:
+            return event
+        if element[:1] == b"{":
+            raise BrokenJsonError
+        return Other(None, None)
+
+    def _built(self, found: Mapping[str, Any]) -> Event:
+        name, phase = found.get("cat"), found.get("ph")
+        phase = phase if isinstance(phase, str) else None
+        if phase == "M":
+            arguments = found.get("args")
+            return Metadata(
+                json_repair.as_text(found.get("name")),
+                _id(found.get("pid")),
+                _id(found.get("tid")),
+                arguments if isinstance(arguments, dict) else {},
+            )
+        if not isinstance(name, str) or not self._known(name):
+            return Other(name if isinstance(name, str) else None, phase)
+        record = self._types[name]
+        category = self.categories[record]
+        if category.detail is None:
+            return record()
+        return self._record(record, category, found) if phase == "X" else Other(name, phase)
+
+    def _record(self, record: Any, category: Category, found: Mapping[str, Any]) -> Event:
+        if category.detail == "durations":
+            return record(ph="X", dur=_numeral(found.get("dur")))
+        event = record(
+            ph="X",
+            dur=_numeral(found.get("dur")),
+            name=json_repair.as_text(found.get("name")),
+            ts=_numeral(found.get("ts")),
+            pid=_id(found.get("pid")),
+            tid=_id(found.get("tid")),
+        )
+        arguments = found.get("args")
+        if category.detail == "full" and isinstance(arguments, dict):
+            event.args = _arguments(category, arguments)
+        return event
+
+    def _known(self, name: str) -> bool:
+        """Whether there is a type for the category; there is one from now on, unless there are too many."""
+        if name not in self._types and len(self._types) < MAX_CATEGORIES:
+            self._add(Category(json_repair.as_text(name)))
+            self._many, self._one = self._decoders()
+        return name in self._types
+
+    def _add(self, category: Category) -> None:
+        record = _record_type(category.name, category.role, category.detail, category.arguments)
+        self._types[category.name] = record
+        self.categories[record] = category
+
+    def _decoders(self) -> tuple[Any, Any]:
+        union: Any = functools.reduce(operator.or_, self._types.values())
+        return msgspec.json.Decoder(list[union]), msgspec.json.Decoder(union)
+
+
+def _arguments(category: Category, found: Mapping[str, Any]) -> Any:
+    if category.role == "profiled_range":
+        return {json_repair.as_text(key): json_repair.as_plain(value) for key, value in found.items()}
+    assert category.role is not None
+    fields: Iterable[tuple[str, tuple[str, str]]] = ARGUMENTS.get(category.role, {}).items()
+    return category.arguments(**{name: _TOLERANT[kind](found.get(key)) for name, (key, kind) in fields})

@@ -1,0 +1,308 @@
+"""The rows of each table, built from a trace's events chunk by chunk.
+
+A row of the device has the device's ordinal for a process in the file and the stream for a thread; neither is one, so
+both stay null in the tables: one trace is one process, and a join on the correlation alone finds the launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from ds2prof.config import range_kind
+from ds2prof.parsers.kineto_categories import ROLES
+from ds2prof.parsers.kineto_columns import Codes, Floats, Ints, Step, Texts, Times, Triples
+from ds2prof.parsers.kineto_events import Event, EventDecoder
+from ds2prof.parsers.kineto_names import Ids, is_step, kind_of_range, memory_kinds
+from ds2prof.tables import Column
+
+MaybeColumns = dict[str, Column | None]
+
+
+class Rows:
+    """A table of timed events that grows: what all such tables have in common."""
+
+    def __init__(self, decoder: EventDecoder) -> None:
+        self.step = Step()
+        self.times = Times(self.step)
+        self._decoder = decoder
+        self._names = Texts()
+        self._ids = Ids()
+        self._ints: dict[str, Ints] = {}
+
+    def add(self, events: list[Event]) -> None:
+        """Append the events that have usable times."""
+        events = self.times.add(events)
+        if events:
+            self._names.add([event.name for event in events])
+            self._add(events)
+
+    def _add(self, events: list[Event]) -> None:
+        """Append what the table has besides names and times."""
+
+    def columns(self, base_ns: int) -> dict[str, Column]:
+        """The columns in the end; those without any value are left out."""
+        names = self._names.column()
+        assert names is not None
+        found: MaybeColumns = {"name": names, **self.times.columns(base_ns), **self._columns(names)}
+        found.update({name: ints.column() for name, ints in self._ints.items()})
+        return {name: column for name, column in found.items() if column is not None}
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        """What the table has besides names, times and ints."""
+        return {}
+
+    @property
+    def too_large(self) -> int:
+        """How many integers did not fit into 64 bits and are null therefore."""
+        return sum(ints.too_large for ints in self._ints.values())
+
+    def _int(self, name: str, values: Sequence[int | None], *, least: int = 0) -> None:
+        if name not in self._ints:
+            self._ints[name] = Ints(least)
+        self._ints[name].add(values)
+
+    def _arguments_int(self, arguments: list[Any], *names: str, least: int = 0) -> None:
+        for name in names:
+            self._int(name, list(map(attrgetter(name), arguments)), least=least)
+
+    def _numbers(self, values: list[Any]) -> list[int | None]:
+        """Processes, threads or streams as numbers."""
+        return values if set(map(type, values)) == {int} else list(map(self._ids.__getitem__, values))
+
+    def _place(self, events: list[Event]) -> None:
+        self._int("process", self._numbers([event.pid for event in events]))
+        self._int("thread", self._numbers([event.tid for event in events]))
+
+    def _device_place(self, events: list[Event], arguments: list[Any]) -> None:
+        devices = [argument.device for argument in arguments]
+        streams = self._numbers([argument.stream for argument in arguments])
+        if None in devices:
+            devices = _filled(devices, self._numbers([event.pid for event in events]))
+        if None in streams:
+            streams = _filled(streams, self._numbers([event.tid for event in events]))
+        self._int("device", devices)
+        self._int("stream", streams)
+        self._arguments_int(arguments, "context", "correlation")
+
+    def _external_id(self, arguments: list[Any]) -> None:
+        found = [argument.external_id for argument in arguments]
+        if None in found:
+            found = _filled(found, [argument.old_external_id for argument in arguments])
+        self._int("external_id", found, least=1)
+
+    def _arguments(self, events: list[Event]) -> list[Any]:
+        category = self._decoder.categories[type(events[0])]
+        assert category.role is not None
+        none = self._decoder.no_arguments[category.role]
+        return [event.args or none for event in events]
+
+
+class KernelRows(Rows):
+    """Launches."""
+
+    def __init__(self, decoder: EventDecoder) -> None:
+        super().__init__(decoder)
+        self._triples = {name: Triples() for name in ("grid", "block", "cluster")}
+        self._blocks_per_sm = Floats()
+        self._occupancy = Floats(most=100.0)
+
+    def _add(self, events: list[Event]) -> None:
+        arguments = self._arguments(events)
+        self._device_place(events, arguments)
+        self._external_id(arguments)
+        self._arguments_int(arguments, "registers", "shared_bytes")
+        self._arguments_int(arguments, "graph", "graph_node", least=1)
+        for name, triples in self._triples.items():
+            triples.add(list(map(attrgetter(name), arguments)))
+        self._blocks_per_sm.add([argument.blocks_per_sm for argument in arguments])
+        self._occupancy.add([argument.occupancy_percent for argument in arguments])
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        found: MaybeColumns = {
+            "blocks_per_sm": self._blocks_per_sm.column(),
+            "occupancy": self._occupancy.column(100.0),
+        }
+        for name, triples in self._triples.items():
+            found.update(triples.columns(name))
+        return found
+
+
+class CopyRows(Rows):
+    """Copies and sets; where from and where to is told by their names: ``Memcpy HtoD (Pageable -> Device)``."""
+
+    def __init__(self, decoder: EventDecoder) -> None:
+        super().__init__(decoder)
+        self._kinds = Texts()
+
+    def _add(self, events: list[Event]) -> None:
+        arguments = self._arguments(events)
+        self._device_place(events, arguments)
+        self._external_id(arguments)
+        self._arguments_int(arguments, "size_bytes")
+        self._kinds.add(kinds_of(self._decoder, events))
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        return {
+            "kind": self._kinds.column(),
+            "source_kind": mapped(names, lambda name: memory_kinds(name)[0]),
+            "destination_kind": mapped(names, lambda name: memory_kinds(name)[1]),
+        }
+
+
+class ApiRows(Rows):
+    """Calls into the runtime and the driver, and what was waited for."""
+
+    def __init__(self, decoder: EventDecoder) -> None:
+        super().__init__(decoder)
+        self._domains = Texts()
+
+    def _add(self, events: list[Event]) -> None:
+        arguments = self._arguments(events)
+        domains = kinds_of(self._decoder, events)
+        self._domains.add(domains)
+        streams = [argument.stream for argument in arguments]
+        if "sync" in domains:
+            no_host = [domain == "sync" for domain in domains]
+            self._int("process", _cleared(self._numbers([event.pid for event in events]), no_host))
+            self._int("thread", _cleared(self._numbers([event.tid for event in events]), no_host))
+        else:
+            self._place(events)
+        self._int("stream", [value if type(value) is int else None for value in streams])
+        self._arguments_int(arguments, "device", "correlation")
+        self._external_id(arguments)
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        return {"domain": self._domains.column()}
+
+
+class OpRows(Rows):
+    """Host operators."""
+
+    def __init__(self, decoder: EventDecoder) -> None:
+        super().__init__(decoder)
+        self._shapes = Texts()
+        self._dtypes = Texts()
+        self._compact = _Compact()
+
+    def _add(self, events: list[Event]) -> None:
+        arguments = self._arguments(events)
+        self._place(events)
+        self._external_id(arguments)
+        self._arguments_int(arguments, "sequence", "forward_thread")
+        self._shapes.add([self._compact[bytes(argument.shapes)] for argument in arguments])
+        self._dtypes.add([self._compact[bytes(argument.dtypes)] for argument in arguments])
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        return {"shapes": self._shapes.column(), "dtypes": self._dtypes.column()}
+
+
+class RangeRows(Rows):
+    """Annotations, profiler steps among them.
+
+    Where the program marks its iterations as ds2prof does, those are the iterations and the profiler's own steps,
+    numbered from its start, are ranges like others.
+    """
+
+    def _add(self, events: list[Event]) -> None:
+        self._place(events)
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        own = any((range_kind(name) or ("",))[0] == "iteration" for name in names.categories or ())
+
+        def kind(name: str) -> tuple[str, str | None]:
+            return ("user", None) if own and is_step(name) else kind_of_range(name)
+
+        return {"kind": mapped(names, lambda name: kind(name)[0]), "value": mapped(names, lambda name: kind(name)[1])}
+
+
+class OverheadRows(Rows):
+    """Stretches that the profiler or the driver's loader took; their name is CUPTI's kind of overhead."""
+
+    def _add(self, events: list[Event]) -> None:
+        self._place(events)
+
+    def _columns(self, names: Column) -> MaybeColumns:
+        return {"kind": names}
+
+
+class SpanRows(Rows):
+    """What the profiler states to have watched."""
+
+
+class ProfiledRanges:
+    """Launches under CUPTI's range profiler, with their counters.
+
+    Kineto has no times for them (it deals out the span evenly), so they have none here.
+    """
+
+    def __init__(self) -> None:
+        self._names = Texts()
+        self._ids = Ids()
+        self._devices = Ints()
+        self._launches: list[int] = []
+        self._metrics = Texts()
+        self._values: list[float] = []
+        self.count = 0
+
+    def add(self, events: list[Event]) -> None:
+        """Append the ranges."""
+        self._names.add([event.name for event in events])
+        self._devices.add([self._ids[event.pid] for event in events])
+        for launch, event in enumerate(events, self.count):
+            counters = {metric: value for metric, value in (event.args or {}).items() if type(value) in (int, float)}
+            self._launches += [launch] * len(counters)
+            self._metrics.add(list(counters))
+            self._values += [float(value) for value in counters.values()]
+        self.count += len(events)
+
+    def kernels(self) -> dict[str, Column]:
+        """The columns of the table of kernels."""
+        kinds = Column(np.zeros(self.count, dtype=np.int32), None, ["range"])
+        found = {"name": self._names.column(), "kind": kinds, "device": self._devices.column()}
+        return {name: column for name, column in found.items() if column is not None}
+
+    def counters(self) -> dict[str, Column]:
+        """The columns of the table of counters; the trace names no units, the metric does."""
+        metrics = self._metrics.column()
+        assert metrics is not None
+        launches = Column(np.array(self._launches, dtype=np.int64))
+        unit = mapped(metrics, lambda name: "inst" if "inst_executed" in name else "")
+        values = Column(np.array(self._values, dtype=np.float64))
+        return {"launch": launches, "metric": metrics, "unit": unit or metrics, "value": values}
+
+
+class _Compact(dict[bytes, str | None]):
+    """JSON as it stands in the file -> the same without blanks; None for nothing."""
+
+    def __missing__(self, raw: bytes) -> str | None:
+        import msgspec
+
+        text = msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
+        self[raw] = text
+        return text
+
+
+def mapped(names: Column, text_of: Callable[[str], str | None]) -> Column | None:
+    """The column of what each name stands for; None where none stands for anything."""
+    codes = Codes()
+    code_of = np.array([codes[text_of(name)] for name in names.categories or ()], dtype=np.int32)
+    values = code_of[names.values] if len(code_of) else names.values
+    return Column(values, None, list(codes)) if codes or not len(values) else None
+
+
+def kinds_of(decoder: EventDecoder, events: list[Event]) -> list[str]:
+    """The kind that each event's category stands for: ``memcpy``, ``driver``."""
+    kind = {record: ROLES[found.name][1] for record, found in decoder.categories.items() if found.role is not None}
+    return [kind[type(event)] for event in events]
+
+
+def _filled(values: list[Any], others: Sequence[Any]) -> list[Any]:
+    return [other if value is None else value for value, other in zip(values, others, strict=True)]
+
+
+def _cleared(values: Sequence[Any], cleared: Sequence[bool]) -> list[Any]:
+    return [None if clear else value for value, clear in zip(values, cleared, strict=True)]

@@ -1,0 +1,218 @@
+"""Nsight Compute CSV: what ``ncu --csv`` and its forerunner ``nv-nsight-cu-cli`` print, in every dialect since 2019.
+
+Grammar, a line each unless a quoted cell holds line ends::
+
+    file     := (noise | page)*
+    noise    := what the program printed, and the tool's own "==PROF==", "==WARNING==", "==ERROR==" lines
+    page     := long | wide | summary                         the second header of a file begins another run
+    long     := noise? header (noise? row | rule | noise)*    --page details: one metric of one launch a row
+    wide     := noise? header units? (noise? row | noise)*    --page raw: one launch a row, a column a metric
+    summary  := noise? header (row | noise)*                  --print-summary: a metric of all launches of a kernel
+    header   := "ID","Process ID","Process Name","Host Name",NVTX*,"Kernel Name",...
+    row      := cell ("," cell)* ","?                         a row may lack the cells behind its value
+    rule     := a row without metric
+
+Columns are found by name. They came and went: "Kernel Time" (to 2022), "Block Size", "Grid Size", "Device", "CC" (since),
+rule columns, estimated speedups (2024), "Body Item Label" (2025), two NVTX columns named after what they hold. Noise can
+stand before a header or row in its line. Text may be UTF-16 or have CRLF; numerals are in the locale of the machine (see
+``ncu_values``); a details page has labels in place of metrics (see ``ncu_labels``).
+
+A launch is (process, ID) up to the next header. Its rows may stand anywhere (a sorted file); a row that gives it what it
+has from the same place begins another launch of that ID. A metric given in several sections counts once, the first.
+
+Times are those of replayed launches, so there is no start and no window. A page with scaled units has rounded durations;
+a warning says by how much, and that ``--print-units base`` has them whole.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import BinaryIO, Final
+
+from ds2prof.errors import ReadError, UnknownFormatError
+from ds2prof.parsers import foreign, ncu_remarks
+from ds2prof.parsers.ncu_gather import Gathered
+from ds2prof.parsers.ncu_layout import Layout, cut_row, find_header
+from ds2prof.parsers.ncu_lines import MAX_LINE_BYTES, as_utf8, batches
+from ds2prof.parsers.ncu_long import LongPage, ScatteredError
+from ds2prof.parsers.ncu_tables import tables_of
+from ds2prof.parsers.ncu_values import CommaDecimalsError, Numbers, Witness
+from ds2prof.parsers.ncu_wide import WidePage
+from ds2prof.parsers.sources import Source
+from ds2prof.tables import Loaded, Profile
+
+FORMAT: Final = "ncu-csv"
+
+_TOOL_LINE: Final = re.compile(rb'(?m)^[^"\n]*==(?:PROF|WARNING|ERROR)== ')
+"""A line of the tool's own. JSON that quotes one has a quote before it."""
+
+_MAX_OPEN_LINES: Final = 64
+"""How many lines a row may go on for while a quote is open: kernel names and rule texts have few."""
+
+
+def sniff(head: bytes) -> bool:
+    """Whether there is a header, or a line of the tool's own: its header may stand far behind a program's output."""
+    text = as_utf8(head)
+    if _TOOL_LINE.search(text) is not None:
+        return True
+    return b"Kernel Name" in text and any(find_header(line) is not None for line in text.splitlines())
+
+
+def parse(source: Source) -> Profile:
+    """The profile of the launches in the file: kernels, counters, devices, processes.
+
+    Raises:
+        UnknownFormatError: the file is a text log of the tool without CSV.
+        ReadError: nothing was profiled, the locale contradicts itself, or a line is endless.
+    """
+    loaded = lru_cache(maxsize=1)(lambda: _loaded(source))
+    return Profile(lambda _: loaded())
+
+
+def _loaded(source: Source) -> Loaded:
+    comma: Witness | None = None
+    scattered = False
+    while True:
+        reader = _Reader(source.name, comma=comma, scattered=scattered)
+        try:
+            with source.open() as stream:
+                reader.read(stream)
+            doubt = reader.gathered.numbers.settle()
+        except CommaDecimalsError as error:
+            assert comma is None
+            comma = error.witness
+        except ScatteredError:
+            assert not scattered
+            scattered = True
+        else:
+            break
+    _check(source, reader)
+    tables = tables_of(reader.gathered)
+    return Loaded(
+        ncu_remarks.meta_of(source, reader.layouts, reader.gathered, comma=comma is not None),
+        tables,
+        ncu_remarks.warnings_of(source.name, reader.layouts, reader.gathered, tables=tables, doubt=doubt),
+    )
+
+
+def _check(source: Source, reader: _Reader) -> None:
+    """Refuse a file without launches, saying what it is instead."""
+    if len(reader.gathered.launches):
+        return
+    name, messages = source.name, reader.gathered.remarks.messages
+    if any("ERR_NVGPUCTRPERM" in message for message in messages):
+        raise ReadError(
+            f"{name}: Nsight Compute was not permitted to read the GPU's counters (ERR_NVGPUCTRPERM), so there are none; "
+            "ask for permission, or capture with 'bash run_profile.sh torch'"
+        )
+    if any("No kernels were profiled" in message for message in messages):
+        raise ReadError(
+            f"{name}: Nsight Compute profiled no kernel; was the profiled stretch reached, and is "
+            "'--target-processes all' given where a child process launches them?"
+        )
+    if not reader.layouts:
+        raise UnknownFormatError(f"{name}: {foreign.explanation(as_utf8(source.head))}")
+    if any(layout.page == "summary" and "Domain" in layout.columns for layout in reader.layouts):
+        raise ReadError(
+            f"{name}: a summary per NVTX range counts a launch in each range around it; "
+            "export with --print-summary per-kernel, or without"
+        )
+    damaged = reader.gathered.remarks.damaged_line
+    where = f"{name}:{damaged}: no whole row" if damaged else f"{name}: no row"
+    raise ReadError(f"{where} under the header of an Nsight Compute CSV; was the capture interrupted?")
+
+
+class _Reader:
+    """One pass over the file: finds headers, gives lines to the page they begin, and listens to the noise between."""
+
+    def __init__(self, name: str, *, comma: Witness | None, scattered: bool) -> None:
+        self.gathered = Gathered(Numbers(name, comma=comma))
+        self.layouts: list[Layout] = []
+        self._name = name
+        self._scattered = scattered
+        self._page: LongPage | WidePage | None = None
+        self._open: list[bytes] = []
+        self._open_line = 0
+
+    def read(self, stream: BinaryIO) -> None:
+        """Read all of it."""
+        for batch in batches(stream, self._name):
+            if batch.ended:
+                self._lines(batch.lines, batch.first)
+            else:
+                self._last(batch.lines[0], batch.first)
+        if self._open:
+            self.gathered.remarks.cut = True
+
+    def _lines(self, lines: list[bytes], first: int) -> None:
+        at = 0
+        while at < len(lines):
+            if self._page is not None and not self._open:
+                at = self._page.feed(lines, at, first)
+                if at == len(lines):
+                    return
+            self._other(lines[at], first + at)
+            at += 1
+
+    def _last(self, line: bytes, number: int) -> None:
+        """The last line of a file that does not end in a line end: what is not surely whole is cut off."""
+        remarks, layout = self.gathered.remarks, self._page.layout if self._page is not None else None
+        damaged = remarks.damaged
+        if layout is None or layout.quoted:
+            self._lines([line], number)
+        else:
+            remarks.cut = True
+        if remarks.damaged > damaged:
+            remarks.damaged, remarks.cut = damaged, True
+
+    def _other(self, line: bytes, number: int) -> None:
+        """A line that is no whole row of the current page."""
+        if self._open:
+            self._continue(line, number)
+            return
+        header = find_header(line)
+        if header is not None:
+            self.gathered.hear(header[0])
+            self._begin(header[1])
+            return
+        layout = self._page.layout if self._page is not None else None
+        if layout is not None and layout.row_start.match(line):
+            self._open, self._open_line = [line], number
+            return
+        row = layout.row_start.search(line) if layout is not None and layout.glueable else None
+        if row is None:
+            self.gathered.hear(line)
+            return
+        self.gathered.hear(line[: row.start()])
+        self._row(line[row.start() :], number)
+
+    def _row(self, line: bytes, number: int) -> None:
+        assert self._page is not None
+        if not self._page.feed([line], 0, number):
+            self._open, self._open_line = [line], number
+
+    def _begin(self, layout: Layout) -> None:
+        self.layouts.append(layout)
+        self.gathered.launches.forget()
+        if layout.page == "summary" and "Domain" in layout.columns:
+            self._page = None
+        elif layout.page == "wide":
+            self._page = WidePage(layout, self.gathered)
+        else:
+            self._page = LongPage(layout, self.gathered, scattered=self._scattered)
+
+    def _continue(self, line: bytes, number: int) -> None:
+        """A line while a quote is open: the row goes on, or was cut and this is something else."""
+        assert self._page is not None
+        whole = b"\n".join((*self._open, line))
+        cut = self._page.layout.row_start.match(line) or len(self._open) >= _MAX_OPEN_LINES
+        if cut or len(whole) > MAX_LINE_BYTES or find_header(line) is not None:
+            self.gathered.remarks.damage(self._open_line)
+            self._open = []
+            self._lines([line], number)
+        elif cut_row(whole).is_open:
+            self._open.append(line)
+        else:
+            self._open = []
+            self._row(whole, self._open_line)

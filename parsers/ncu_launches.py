@@ -1,0 +1,196 @@
+"""The launches of an Nsight Compute CSV while it is read: what tells one from another, kept compactly.
+
+A launch is (process, ID) within one run of the tool. IDs count up from 0 in each process; a second header, or an ID that
+comes again with what was already given, begins another run, whose launches are never merged with the first's.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ds2prof.tables import Column, IntArray, Texts
+
+NULL: Final = -(1 << 63)
+"""Stands for null in the launches' numbers: no process, ID or device has this value."""
+
+_TRIPLE: Final = re.compile(rb"\(\s*(\d{1,10}),\s*(\d{1,10}),\s*(\d{1,10})\s*\)")
+_MAX_CODES: Final = 1 << 16
+_GAP: Final = 1024
+_NONE: Final = -1
+
+
+class Traits(NamedTuple):
+    """What the rows of one launch have in common but its ID: numbers, texts as codes, :data:`NULL` where unknown."""
+
+    name: int
+    process: int
+    context: int
+    stream: int
+    device: int
+    grid: int
+    block: int
+    calls: int
+
+
+_WIDTH: Final = len(Traits._fields)
+
+
+def number(text: bytes) -> int:
+    """The integer in a cell, :data:`NULL` where there is none that fits 64 bits."""
+    try:
+        value = int(text)
+    except ValueError:
+        return NULL
+    return value if -(1 << 63) < value < 1 << 63 else NULL
+
+
+class Launches:
+    """IDs and traits in file order, and which launch an ID of a process means now.
+
+    Attributes:
+        restarts: how often an ID came again with no header before it.
+    """
+
+    def __init__(self) -> None:
+        self.restarts = 0
+        self._orders = array("q")
+        self._codes = array("i")
+        self._traits = array("q")
+        self._code_of: dict[Traits, int] = {}
+        self._names: dict[bytes, int] = {}
+        self._triples: dict[bytes, int] = {}
+        self._runs: dict[int, _Run] = {}
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def name_code(self, name: bytes) -> int:
+        """The code of a kernel name."""
+        return self._names.setdefault(name, len(self._names))
+
+    def triple_code(self, cell: bytes) -> int:
+        """The code of a grid or block, as printed."""
+        return self._triples.setdefault(cell, len(self._triples))
+
+    def code(self, traits: Traits) -> int:
+        """The code of these traits."""
+        code = self._code_of.get(traits)
+        if code is None:
+            if len(self._code_of) >= _MAX_CODES:
+                self._code_of.clear()
+            code = self._code_of[traits] = len(self._traits) // _WIDTH
+            self._traits.extend(traits)
+        return code
+
+    def add(self, order: int, code: int) -> int:
+        """A new launch, the one that its ID means from now on; its row."""
+        launch = len(self._orders)
+        self._orders.append(order)
+        self._codes.append(code)
+        if order != NULL:
+            self._run(order, self._process(code)).append(order, launch)
+        return launch
+
+    def add_next(self, order: int, code: int, process: int) -> int:
+        """A new launch whose ID is the next of its process; -1, and none, if it is not."""
+        run = self._runs.get(process)
+        launch = len(self._orders)
+        if run is None or not run.append_next(order, launch):
+            return -1
+        self._orders.append(order)
+        self._codes.append(code)
+        return launch
+
+    def find(self, order: int, code: int) -> int | None:
+        """The launch that this ID means now, None if it has not been met in this run of the tool, or was another."""
+        run = self._runs.get(self._process(code))
+        launch = None if run is None else run.launch_of(order)
+        if launch is None or self._of(self._codes[launch]) != self._of(code):
+            return None
+        return launch
+
+    def forget(self) -> None:
+        """Another header: the IDs of all processes begin anew."""
+        self._runs = {}
+
+    def _of(self, code: int) -> array[int]:
+        return self._traits[code * _WIDTH : (code + 1) * _WIDTH]
+
+    def _process(self, code: int) -> int:
+        return self._traits[code * _WIDTH + 1]
+
+    def _run(self, order: int, process: int) -> _Run:
+        run = self._runs.get(process)
+        if run is not None and run.launch_of(order) is not None:
+            self.restarts += 1
+            run = None
+        if run is None:
+            run = self._runs[process] = _Run(order)
+        return run
+
+    def orders(self) -> IntArray:
+        """The IDs of all launches, :data:`NULL` for null."""
+        return _view(self._orders)
+
+    def column(self, field: str) -> IntArray:
+        """One trait of all launches, :data:`NULL` for null."""
+        traits = _view(self._traits).reshape(-1, _WIDTH)
+        return traits[:, Traits._fields.index(field)][_view(self._codes)]
+
+    def names(self, decode: Callable[[bytes], str]) -> Column:
+        """The kernel names, as a column."""
+        texts = Texts()  # two spellings in bytes can be one text
+        codes = texts.codes(decode(name) for name in self._names)
+        return Column(codes[self.column("name")], None, texts.categories)
+
+    def dimensions(self, field: str) -> tuple[IntArray, IntArray, IntArray]:
+        """The three sizes of all launches' ``grid`` or ``block``, :data:`NULL` where the page does not print three."""
+        sizes = np.full((len(self._triples) + 1, 3), NULL, dtype=np.int64)
+        for cell, code in self._triples.items():
+            match = _TRIPLE.fullmatch(cell)
+            if match is not None:
+                sizes[code] = [int(size) for size in match.groups()]
+        codes = self.column(field)
+        chosen = sizes[np.where(codes == NULL, len(self._triples), codes)]
+        return chosen[:, 0].copy(), chosen[:, 1].copy(), chosen[:, 2].copy()
+
+
+def _view(values: array[int]) -> npt.NDArray[np.int64]:
+    dtype = np.int64 if values.typecode == "q" else np.int32
+    found = np.frombuffer(values, dtype=dtype) if values else np.zeros(0, dtype=dtype)
+    return found.astype(np.int64, copy=False)
+
+
+class _Run:
+    """ID -> launch of one process: a plain array while the IDs count up, as they do, and a dict for what does not."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._dense = array("i")
+        self._sparse: dict[int, int] = {}
+
+    def append(self, order: int, launch: int) -> None:
+        gap = order - self._first - len(self._dense)
+        if 0 <= gap <= _GAP:
+            self._dense.extend([_NONE] * gap)
+            self._dense.append(launch)
+        else:
+            self._sparse[order] = launch
+
+    def append_next(self, order: int, launch: int) -> bool:
+        if order != self._first + len(self._dense) or order in self._sparse:
+            return False
+        self._dense.append(launch)
+        return True
+
+    def launch_of(self, order: int) -> int | None:
+        place = order - self._first
+        if 0 <= place < len(self._dense) and self._dense[place] != _NONE:
+            return self._dense[place]
+        return self._sparse.get(order)
