@@ -34,8 +34,7 @@ packaging: environment  ## prove the wheel, the sdist, the editable install and 
 	@$(PYTHON) -m pytest -q tests/test_packaging.py
 
 benchmark: environment  ## both readers against reading the bytes alone, 10 to 500 MB (minutes; writes benchmarks/data)
-	@$(PYTHON) benchmarks/ncu_csv.py
-	@$(PYTHON) benchmarks/kineto.py
+	@$(PYTHON) benchmarks/readers.py
 
 clean:  ## remove what the targets made, the environment too; measurements stay
 	rm -rf "$(VENV)" build dist .lint .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info benchmarks/data

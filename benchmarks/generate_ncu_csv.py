@@ -20,31 +20,32 @@ HEADER = (
 SECTION = "Command line profiler metrics"
 PROCESS = 41234
 _SEED = 20160821
-_GEMMS = ("ampere_sgemm_128x64_nn", "ampere_fp16_s16816gemm_fp16_128x128_ldg8_f2f_stages_32x5_tn", "sm80_xmma_gemm")
-_OPS = ("add", "mul", "clamp", "sigmoid", "tanh", "fill", "copy", "sqrt", "addcdiv", "masked_fill", "threshold")
+_GEMMS = ("ampere_sgemm_128x64_nn", "ampere_fp16_s16816gemm_fp16_128x128_ldg8_f2f_stages_32x5_tn", "gemv2T_kernel_val")
+_OPS = ("Add", "Mul", "Clamp", "Sigmoid", "Tanh", "Fill", "Copy", "Sqrt", "Addcdiv", "MaskedFill", "Threshold")
 _TYPES = ("float", "c10::Half", "at::opmath_type<float>", "long", "bool")
+_SHAPES = (
+    "void at::native::vectorized_elementwise_kernel<(int){n}, at::native::BinaryFunctor<{t}, {t}, {t}, at::native::"
+    "binary_internal::{op}Functor<{t}>>, at::detail::Array<char *, (int){n}>>(int, T2, T3)",
+    "void at::native::reduce_kernel<(int)512, (int){n}, at::native::ReduceOp<{t}, at::native::func_wrapper_t<{t}, "
+    "at::native::sum_functor<{t}, {t}, {t}>::operator ()(at::TensorIterator &)::[lambda({t}, {t}) (instance 1)]>, "
+    "unsigned int, {t}, (int)4>>(T3)",
+    "void at::native::<unnamed>::multi_tensor_apply_kernel<at::native::<unnamed>::TensorListMetadata<(int){n}>, "
+    "at::native::<unnamed>::{op}Functor<{t}, (int){n}, (int)1, (int)0>, at::native::{op}Op<{t}>, {t}>(T1, T2, T3...)",
+    "void cudnn::bn_fw_tr_1C11_kernel_NCHW<{t}, {t}, (int){wide}, (bool)1, (int){n}>(cudnnTensorStruct, const T1 *, "
+    "cudnnTensorStruct, T1 *, const T2 *, const T2 *, T2, T2, T2 *, T2 *, {op}Params)",
+    "void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_{wide}x{wide}_16x{n}_{op}_align4>(T1::Params)",
+    "LSTM_elementWise_{op}<{t}, {t}, {t}, (cudnnRNNBiasMode_t){n}>(int, int, int, int, const T1 *, T1 *, bool)",
+)
 
 
 def kernel_names(count: int = 160) -> list[str]:
-    """Distinct names as PyTorch's kernels have them."""
+    """Distinct names as the kernels of PyTorch and NVIDIA's libraries have them, some 170 characters on average."""
     chooser = random.Random(_SEED)
     names: dict[str, None] = dict.fromkeys(_GEMMS)
     while len(names) < count:
-        op, kind, width = chooser.choice(_OPS), chooser.choice(_TYPES), chooser.choice((2, 4, 8))
-        names.setdefault(
-            chooser.choice(
-                (
-                    f"void at::native::vectorized_elementwise_kernel<(int){width}, at::native::{op}_kernel_cuda"
-                    f"(at::TensorIteratorBase &)::[lambda() (instance {width})]::operator ()() const::[lambda({kind})"
-                    f" (instance 1)], at::detail::Array<char *, (int){width}>>(int, T2, T3)",
-                    f"void at::native::reduce_kernel<(int)512, (int){width}, at::native::ReduceOp<{kind}, "
-                    f"at::native::func_wrapper_t<{kind}, at::native::{op}_functor>, unsigned int, {kind}, (int)4>>(T3)",
-                    f"void cudnn::bn_fw_tr_1C11_kernel_NCHW<{kind}, {kind}, (int){64 * width}, (bool)1, (int){width}>"
-                    f"(cudnnTensorStruct, const T1 *, {op}Params)",
-                    f"LSTM_elementWise_{op}<{kind}, {kind}, {kind}, (cudnnRNNBiasMode_t){width}>(int, int, T1 *)",
-                )
-            )
-        )
+        kind, width = chooser.choice(_TYPES), chooser.choice((2, 4, 8))
+        name = chooser.choice(_SHAPES).format(op=chooser.choice(_OPS), t=kind, n=width, wide=32 * width)
+        names.setdefault(name)
     return list(names)
 
 

@@ -8,7 +8,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,21 +63,43 @@ def temporary_path(path: Path) -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it takes ``path``'s name when the block ends well and vanishes when it does not.
 
+    A link stays and its target is replaced. What is no regular file (``/dev/stdout``, a pipe) is written to as it is:
+    to rename over a device would destroy it.
+
     Raises:
-        CaptureError: the folder cannot be made or the file cannot be put in place.
+        CaptureError: it is a folder, its folder cannot be made, or the file cannot be put in place.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CaptureError(f"{path.parent}: cannot make this folder: {error.strerror}") from None
-    partial = temporary_path(path)
+    target = _target(path)
+    if target is None:
+        yield path
+        return
+    partial = temporary_path(target)
     try:
         yield partial
-        partial.replace(path)
+        partial.replace(target)
     except FileNotFoundError:
         raise CaptureError(f"{path}: was not written") from None
+    except OSError as error:
+        if error.filename != str(partial):
+            raise
+        raise CaptureError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path | None:
+    """The regular file that ``path`` is or will be, in a folder that is there; None where it is a device or a pipe."""
+    try:
+        if path.is_dir():
+            raise CaptureError(f"{path}: is a folder; name the file to write")
+        if path.exists() and not path.is_file():
+            return None
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be written: {error.strerror}") from None
+    return target
 
 
 def sidecar_path(path: Path) -> Path:

@@ -219,7 +219,8 @@ class Meta:
         format: the name of the parser's format.
         dialect: which variant of the format was met.
         domain: "gpu", or "cpu" where the profile holds host operators alone.
-        times: "real", or "replay" where a launch was repeated to read counters (no window then), or None.
+        times: "real", or "replay" where a launch was repeated to read counters (no window then), or None where there
+            are no times of device work.
         time_resolution_ns: the step of the timestamps.
         clock: what the timestamps count from ("unix", "boot", None where there are none).
         rank: of a distributed run, where the file tells.

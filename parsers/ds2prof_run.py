@@ -52,6 +52,7 @@ def _loaded(source: Source) -> Loaded:
         format=FORMAT,
         dialect=SCHEMA,
         domain="cpu" if header.get("device") == "cpu" else "gpu",
+        times=None,
         facts={**header, "stretch": stretch},
     )
     return Loaded(meta, {"iterations": checked("iterations", columns), "kernels": Table("kernels")}, tuple(warnings))

@@ -26,7 +26,6 @@ from ds2prof.parsers.json_scan import Elements, array_start, elements, is_closed
 CHUNK_BYTES: Final = 128 << 10
 MAX_ELEMENT_BYTES: Final = 16 << 20
 MAX_DOCUMENT_BYTES: Final = 64 << 20
-_MAX_JOINED: Final = 8
 _MAX_INDENT_BYTES: Final = 64
 _GAP_BYTES: Final = b" \t\r\n,"
 _GAP: Final = re.compile(rb"[ \t\r\n,]*")
@@ -47,7 +46,7 @@ class EventStream(Generic[E]):
     Attributes:
         document: the object around the events, with ``[]`` in their place; None where the file is a bare array.
         head: the part of the document in front of the events.
-        cut_at: where the file broke off: the offset behind the last whole element; None where the array was closed.
+        cut_at: where the file broke off: the offset of its unfinished element; None where the array was closed.
         lost: how many elements could not be decoded, the first of them at offset ``lost_at``.
         trailing_bytes: how many bytes stand behind a bare array.
     """
@@ -128,16 +127,19 @@ class EventStream(Generic[E]):
         return self._by_structure()
 
     def _by_structure(self) -> list[E]:
-        """The events of the whole elements in the buffer, which grows until there is one."""
+        """The events of the whole elements in the buffer, which grows until there is one (two, to see a separator)."""
+        wanted = 1 if self._separator else 2
         found = elements(self._buffer)
-        while found.close < 0 and not len(found.ends):
-            if len(self._buffer) >= MAX_ELEMENT_BYTES:
-                return self._resynchronized()
-            if not self._grow():
-                self.cut_at = self._offset
-                return []
+        while found.close < 0 and len(found.ends) < wanted:
+            is_large = len(self._buffer) >= MAX_ELEMENT_BYTES
+            if is_large or not self._grow():
+                if len(found.ends):
+                    break
+                return self._resynchronized() if is_large else self._cut_off()
             self._skip_gap()
             found = elements(self._buffer)
+        if not self._separator:
+            self._learn_separator(found)
         stop = found.close if found.close >= 0 else int(found.ends[-1])
         events = self._decoded(self._buffer[:stop].rstrip(_GAP_BYTES))
         if events is None:
@@ -145,6 +147,13 @@ class EventStream(Generic[E]):
         self._learn_separator(found)
         self._consume(stop, closing=found.close >= 0)
         return events
+
+    def _cut_off(self) -> list[E]:
+        """Nothing more follows, and no end is in sight: the file broke off, or a stray quote hides the brackets."""
+        if self._is_indented and self._last_separator() > 0:
+            return self._by_separator()
+        self.cut_at = self._offset
+        return []
 
     def _resynchronized(self) -> list[E]:
         """Go on behind an element whose end cannot be found, if the file's separator shows where that is."""
@@ -157,7 +166,7 @@ class EventStream(Generic[E]):
 
     def _by_piece(self, found: Elements, stop: int) -> list[E]:
         """The events that can be had from a stretch that does not decode as a whole."""
-        if self._last_separator() > 0:
+        if self._is_indented and self._last_separator() > 0:
             return self._by_separator()
         events: list[E] = []
         for start, end in zip(found.starts.tolist(), found.ends.tolist(), strict=True):
@@ -169,50 +178,42 @@ class EventStream(Generic[E]):
     def _by_separator(self) -> list[E]:
         """The events between the separators in the buffer, each decoded by itself."""
         length = len(self._closing)
-        edges = [0, *(match.start() + length for match in re.finditer(re.escape(self._separator), self._buffer))]
+        ends = [match.start() + length for match in re.finditer(re.escape(self._separator), self._buffer)]
         events: list[E] = []
-        index = 0
-        while index < len(edges) - 1:
-            index += self._piece(events, edges[index : index + 1 + _MAX_JOINED])
-            if self._closed:
+        for start, end in zip([0, *ends], ends, strict=False):
+            one = self._one(self._buffer[start:end])
+            if one is not None:
+                events.extend(one)
+            elif self._ends_inside(events, start, end):
                 return events
-        self._consume(edges[-1])
+            else:
+                self._lose(start)
+        self._consume(ends[-1])
         return events
-
-    def _piece(self, events: list[E], edges: list[int]) -> int:
-        """Add what lies between the first two edges, or the first and a later one; how many edges that took."""
-        start = edges[0]
-        piece = self._buffer[start : edges[1]].lstrip(_GAP_BYTES)
-        one = self._one(piece)
-        if one is not None:
-            events.extend(one)
-            return 1
-        if self._ends_inside(events, start, edges[1]):
-            return 0
-        for count, end in enumerate(edges[2:], 2):
-            joined = self._decoded(self._buffer[start:end].lstrip(_GAP_BYTES))
-            if joined is not None:
-                events.extend(joined)
-                return count
-        self._lose(start)
-        return 1
 
     def _ends_inside(self, events: list[E], start: int, end: int) -> bool:
         """Whether the array ends in this piece, behind an element that can be decoded (which is added)."""
         found = elements(self._buffer[start:end])
-        last = self._one(self._buffer[start : start + found.close].strip(_GAP_BYTES)) if found.close >= 0 else None
+        last = self._one(self._buffer[start : start + found.close]) if found.close >= 0 else None
         if last is None:
             return False
         events.extend(last)
         self._consume(start + found.close, closing=True)
         return True
 
-    def _one(self, element: bytes) -> list[E] | None:
+    def _one(self, piece: bytes) -> list[E] | None:
+        """The event in a piece with its commas and blanks; None where nothing can be made of it."""
+        element = piece.strip(_GAP_BYTES)
         decoded = self._decoded(element)
         if decoded is not None:
             return decoded
         salvaged = self._salvage(element)
         return None if salvaged is None else [salvaged]
+
+    def _lose(self, start: int) -> None:
+        self.lost += 1
+        if self.lost_at is None:
+            self.lost_at = self._offset + _end_of_gap(self._buffer, start)
 
     def _decoded(self, data: bytes) -> list[E] | None:
         try:
@@ -220,10 +221,10 @@ class EventStream(Generic[E]):
         except BrokenJsonError:
             return None
 
-    def _lose(self, start: int) -> None:
-        self.lost += 1
-        if self.lost_at is None:
-            self.lost_at = self._offset + start
+    @property
+    def _is_indented(self) -> bool:
+        """Whether the separator is a line break and an indentation, which no text and no inner list has alike."""
+        return b"\n" in self._closing and self._closing[-2:-1] in (b" ", b"\t")
 
     def _learn_separator(self, found: Elements) -> None:
         """Take what stands between the first two elements for what stands between all."""
@@ -247,10 +248,8 @@ class EventStream(Generic[E]):
         return bool(data)
 
     def _skip_gap(self) -> None:
-        gap = _GAP.match(self._buffer)
-        assert gap is not None
-        if gap.end():
-            self._consume(gap.end())
+        if end := _end_of_gap(self._buffer, 0):
+            self._consume(end)
 
     def _consume(self, length: int, *, closing: bool = False) -> None:
         """Drop the first bytes of the buffer; ``closing``: they are followed by the bracket that ends the array."""
@@ -271,3 +270,10 @@ class EventStream(Generic[E]):
             self.trailing_bytes = len(self._buffer.strip())
         else:
             self.document = self.head[: -len(b"}")] + self._buffer
+
+
+def _end_of_gap(data: bytes, start: int) -> int:
+    """Where the commas and blanks that begin at ``start`` end."""
+    gap = _GAP.match(data, start)
+    assert gap is not None
+    return gap.end()

@@ -52,7 +52,7 @@ def collect(source: Source, names: frozenset[str], *, chunk_bytes: int) -> tuple
     collector = Collector(names)
     with source.open() as stream:
         events = EventStream(
-            stream, source.name, decode=collector.decode, salvage=collector.decoder.salvage, chunk_bytes=chunk_bytes
+            stream, source.name, decode=collector.decode, salvage=collector.salvage, chunk_bytes=chunk_bytes
         )
         pending: list[Event] = []
         for some in events:
@@ -90,7 +90,7 @@ class Collector:
         processes: names of processes and threads.
         sample: what the text of the first events shows.
         counts: how many events of each category there were, read or not.
-        others: how many events there were that fit no type, by category and phase.
+        others: how many events there were that fit no type, by category (where they have one) and phase.
     """
 
     def __init__(self, names: frozenset[str]) -> None:
@@ -108,6 +108,11 @@ class Collector:
         events = self.decoder.decode(data)
         self.sample.look(data)
         return events
+
+    def salvage(self, element: bytes) -> Event | None:
+        """The event in one damaged element; None where nothing can be made of it."""
+        self.sample.look(element)
+        return self.decoder.salvage(element)
 
     def add(self, events: list[Event]) -> None:
         """Take in the next events."""
@@ -133,8 +138,11 @@ class Collector:
         for event in events:
             if isinstance(event, Metadata):
                 self.processes.add(event)
-            else:
-                self.others[event.category, event.phase] += 1
+                self.others[None, "M"] += 1
+                continue
+            self.others[event.category, event.phase] += 1
+            if event.category is not None:
+                self.counts[event.category] += 1
 
     def count_of(self, *roles: Role) -> int:
         """How many events of the roles there were."""

@@ -77,7 +77,7 @@ def _id(value: object) -> int | str | None:
 
 
 def _numeral(value: object) -> msgspec.Raw:
-    return msgspec.Raw(value) if isinstance(value, str) else _ABSENT
+    return msgspec.Raw(value.encode("utf-8", "replace")) if isinstance(value, str) else _ABSENT
 
 
 _TOLERANT: Final[Mapping[str, Callable[[object], Any]]] = {
@@ -193,17 +193,11 @@ class EventDecoder:
 
     def _built(self, found: Mapping[str, Any]) -> Event:
         name, phase = found.get("cat"), found.get("ph")
-        phase = phase if isinstance(phase, str) else None
-        if phase == "M":
-            arguments = found.get("args")
-            return Metadata(
-                json_repair.as_text(found.get("name")),
-                _id(found.get("pid")),
-                _id(found.get("tid")),
-                arguments if isinstance(arguments, dict) else {},
-            )
-        if not isinstance(name, str) or not self._known(name):
-            return Other(name if isinstance(name, str) else None, phase)
+        name, phase = (value if isinstance(value, str) else None for value in (name, phase))
+        if phase == "M" and name not in self._types:
+            return _metadata(found)
+        if name is None or not self._known(name):
+            return Other(name, phase)
         record = self._types[name]
         category = self.categories[record]
         if category.detail is None:
@@ -241,6 +235,16 @@ class EventDecoder:
     def _decoders(self) -> tuple[Any, Any]:
         union: Any = functools.reduce(operator.or_, self._types.values())
         return msgspec.json.Decoder(list[union]), msgspec.json.Decoder(union)
+
+
+def _metadata(found: Mapping[str, Any]) -> Metadata:
+    arguments = found.get("args")
+    return Metadata(
+        json_repair.as_text(found.get("name")),
+        _id(found.get("pid")),
+        _id(found.get("tid")),
+        arguments if isinstance(arguments, dict) else {},
+    )
 
 
 def _arguments(category: Category, found: Mapping[str, Any]) -> Any:

@@ -107,20 +107,25 @@ def device_columns(document: Mapping[str, Any]) -> dict[str, Column]:
         "vendor": text_column(vendors),
         "chip": text_column(chips),
         "compute_capability": text_column(capabilities),
-        "sms": _ints(devices, "numSms"),
+        "sms": _ints(devices, "numSms", "multiProcessorCount"),
         "memory_bytes": _ints(devices, "totalGlobalMem"),
-        "max_threads_per_sm": _ints(devices, "maxThreadsPerMultiprocessor"),
+        "max_threads_per_sm": _ints(devices, "maxThreadsPerMultiprocessor", "maxThreadsPerMultiProcessor"),
         "warp_size": _ints(devices, "warpSize"),
     }
 
 
 def _capability(entry: Mapping[str, Any]) -> str | None:
-    major, minor = _int(entry.get("computeMajor")), _int(entry.get("computeMinor"))
+    major, minor = _first(entry, "computeMajor", "major"), _first(entry, "computeMinor", "minor")
     return None if major is None or minor is None else f"{major}.{minor}"
 
 
-def _ints(devices: Iterable[Mapping[str, Any]], key: str) -> Column:
-    return int_column([_int(entry.get(key)) for entry in devices])
+def _ints(devices: Iterable[Mapping[str, Any]], *keys: str) -> Column:
+    return int_column([_first(entry, *keys) for entry in devices])
+
+
+def _first(entry: Mapping[str, Any], *keys: str) -> int | None:
+    """The value under the first of the keys that there is; traces of 2021 had other names."""
+    return next((_int(entry[key]) for key in keys if key in entry), None)
 
 
 def _int(value: object) -> int | None:

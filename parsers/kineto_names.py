@@ -83,7 +83,8 @@ class ProcessNames:
         return {key: name for key, name in self._threads.items() if self._is_host(key[0])}
 
     def _is_host(self, process: int) -> bool:
-        return not self._labels.get(process, "").startswith("GPU")
+        """Whether a process is none of those that stand for devices, where the trace labels its processes."""
+        return not self._labels or not self._labels.get(process, "GPU").startswith("GPU")
 
 
 def _name(found: Metadata, key: str) -> str:

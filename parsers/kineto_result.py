@@ -47,9 +47,11 @@ def _refuse_foreign(name: str, found: Collector, events: EventStream[Event]) -> 
         return
     if events.cut_at is not None:
         raise ReadError(f"{name}: ends before its first operator or launch; was the export interrupted?")
-    total = found.counts.total() + found.others.total() + events.lost
-    kinds = sorted({*found.counts, *(category or f"phase {phase}" for category, phase in found.others)})[:8]
-    what = f"{total} trace events, none of an operator, a launch or an annotation ({', '.join(kinds)})"
+    counts = _event_counts(found)
+    total = sum(counts.values()) + events.lost
+    kinds = sorted(counts)[:8]
+    shown = ", ".join("".join(char if char.isprintable() else "?" for char in kind[:40]) for kind in kinds)
+    what = f"{total} trace events, none of an operator, a launch or an annotation ({shown})"
     raise ReadError(f"{name}: {what if total else 'a trace without events'}; record one with torch.profiler")
 
 
@@ -98,35 +100,39 @@ def _columns(found: Collector, document: Mapping[str, Any], *, base_ns: int) -> 
 
 
 def _stream_warnings(found: Collector, events: EventStream[Event]) -> Iterator[str]:
-    kept = found.counts.total()
     if events.cut_at is not None:
+        kept = _counted(sum(_event_counts(found).values()), "whole event")
         yield (
-            f"ends inside its list of events, behind byte {events.cut_at}: {kept} whole events were kept, the rest and "
-            "the metadata behind them are lost"
+            f"ends inside its list of events; kept: {kept}, lost: what began at byte {events.cut_at}, and the metadata "
+            "behind the events"
         )
     if events.lost:
-        yield f"{events.lost} events could not be decoded and are left out, the first at byte {events.lost_at}"
+        yield f"{_counted(events.lost, 'event')} left out that cannot be decoded, the first at byte {events.lost_at}"
     if events.trailing_bytes:
-        yield f"{events.trailing_bytes} bytes behind the list of events were not read"
+        yield f"not read: {_counted(events.trailing_bytes, 'byte')} behind the list of events"
 
 
 def _row_warnings(found: Collector) -> Iterator[str]:
     for table, rows in found.rows.items():
         for reason, count in rows.times.left_out.items():
             if count:
-                yield f"{table}: {count} rows {reason} are left out"
+                yield f"{table}: {_counted(count, 'row')} left out, {reason}"
         if rows.too_large:
-            yield f"{table}: {rows.too_large} integers beyond 64 bits are null"
+            yield f"{table}: {_counted(rows.too_large, 'integer')} beyond 64 bits read as null"
     for category, what in UNREAD_DEVICE_WORK.items():
         if found.counts[category]:
-            yield f"{found.counts[category]} events of category {category} ({what}) are not read by this version"
+            yield f"not read by this version: {_counted(found.counts[category], 'event')} of {category} ({what})"
     if found.profiled.count and found.count_of("kernel"):
-        yield f"{found.profiled.count} launches under CUPTI's range profiler are left out beside the kernels themselves"
+        yield f"{_counted(found.profiled.count, 'launch')} under CUPTI's range profiler left out, beside the kernels"
     halves = sum(
         count for (category, phase), count in found.others.items() if category in ROLES and phase in _OPEN_PHASES
     )
     if halves:
-        yield f"{halves} begin and end events are not read; torch.profiler writes whole ones"
+        yield f"not read: {_counted(halves, 'event')} that only begin or end; torch.profiler writes whole ones"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 def _meta(name: str, format_name: str, found: Collector, document: Mapping[str, Any], *, is_list: bool) -> Meta:
@@ -155,9 +161,10 @@ def _dialect(found: Collector, is_list: bool) -> str:
 
 
 def _event_counts(found: Collector) -> dict[str, int]:
-    """How many events of each category there are; of those without one, by phase."""
+    """How many events of each category there are; of those without one, of each phase."""
     counts = dict(found.counts)
     for (category, phase), count in found.others.items():
-        key = category if category is not None else f"phase {phase}"
-        counts[key] = counts.get(key, 0) + count
+        if category is None:
+            key = f"phase {phase}" if phase else "no event"
+            counts[key] = counts.get(key, 0) + count
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

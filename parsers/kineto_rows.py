@@ -7,14 +7,13 @@ both stay null in the tables: one trace is one process, and a join on the correl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from ds2prof.config import range_kind
 from ds2prof.parsers.kineto_categories import ROLES
-from ds2prof.parsers.kineto_columns import Codes, Floats, Ints, Step, Texts, Times, Triples
+from ds2prof.parsers.kineto_columns import Codes, Floats, Ints, Step, Texts, Times, Triples, is_constant
 from ds2prof.parsers.kineto_events import Event, EventDecoder
 from ds2prof.parsers.kineto_names import Ids, is_step, kind_of_range, memory_kinds
 from ds2prof.tables import Column
@@ -65,12 +64,10 @@ class Rows:
             self._ints[name] = Ints(least)
         self._ints[name].add(values)
 
-    def _arguments_int(self, arguments: list[Any], *names: str, least: int = 0) -> None:
-        for name in names:
-            self._int(name, list(map(attrgetter(name), arguments)), least=least)
-
     def _numbers(self, values: list[Any]) -> list[int | None]:
         """Processes, threads or streams as numbers."""
+        if is_constant(values):
+            return [self._ids[values[0]]] * len(values)
         return values if set(map(type, values)) == {int} else list(map(self._ids.__getitem__, values))
 
     def _place(self, events: list[Event]) -> None:
@@ -86,7 +83,8 @@ class Rows:
             streams = _filled(streams, self._numbers([event.tid for event in events]))
         self._int("device", devices)
         self._int("stream", streams)
-        self._arguments_int(arguments, "context", "correlation")
+        self._int("context", [argument.context for argument in arguments])
+        self._int("correlation", [argument.correlation for argument in arguments])
 
     def _external_id(self, arguments: list[Any]) -> None:
         found = [argument.external_id for argument in arguments]
@@ -106,7 +104,7 @@ class KernelRows(Rows):
 
     def __init__(self, decoder: EventDecoder) -> None:
         super().__init__(decoder)
-        self._triples = {name: Triples() for name in ("grid", "block", "cluster")}
+        self._grid, self._block, self._cluster = Triples(), Triples(), Triples()
         self._blocks_per_sm = Floats()
         self._occupancy = Floats(most=100.0)
 
@@ -114,21 +112,24 @@ class KernelRows(Rows):
         arguments = self._arguments(events)
         self._device_place(events, arguments)
         self._external_id(arguments)
-        self._arguments_int(arguments, "registers", "shared_bytes")
-        self._arguments_int(arguments, "graph", "graph_node", least=1)
-        for name, triples in self._triples.items():
-            triples.add(list(map(attrgetter(name), arguments)))
+        self._int("registers", [argument.registers for argument in arguments])
+        self._int("shared_bytes", [argument.shared_bytes for argument in arguments])
+        self._int("graph", [argument.graph for argument in arguments], least=1)
+        self._int("graph_node", [argument.graph_node for argument in arguments], least=1)
+        self._grid.add([argument.grid for argument in arguments])
+        self._block.add([argument.block for argument in arguments])
+        self._cluster.add([argument.cluster for argument in arguments])
         self._blocks_per_sm.add([argument.blocks_per_sm for argument in arguments])
         self._occupancy.add([argument.occupancy_percent for argument in arguments])
 
     def _columns(self, names: Column) -> MaybeColumns:
-        found: MaybeColumns = {
+        return {
             "blocks_per_sm": self._blocks_per_sm.column(),
             "occupancy": self._occupancy.column(100.0),
+            **self._grid.columns("grid"),
+            **self._block.columns("block"),
+            **self._cluster.columns("cluster"),
         }
-        for name, triples in self._triples.items():
-            found.update(triples.columns(name))
-        return found
 
 
 class CopyRows(Rows):
@@ -142,7 +143,7 @@ class CopyRows(Rows):
         arguments = self._arguments(events)
         self._device_place(events, arguments)
         self._external_id(arguments)
-        self._arguments_int(arguments, "size_bytes")
+        self._int("size_bytes", [argument.size_bytes for argument in arguments])
         self._kinds.add(kinds_of(self._decoder, events))
 
     def _columns(self, names: Column) -> MaybeColumns:
@@ -171,8 +172,11 @@ class ApiRows(Rows):
             self._int("thread", _cleared(self._numbers([event.tid for event in events]), no_host))
         else:
             self._place(events)
-        self._int("stream", [value if type(value) is int else None for value in streams])
-        self._arguments_int(arguments, "device", "correlation")
+        if set(map(type, streams)) - {int}:
+            streams = [stream if type(stream) is int else None for stream in streams]  # HIP has addresses here
+        self._int("stream", streams)
+        self._int("device", [argument.device for argument in arguments])
+        self._int("correlation", [argument.correlation for argument in arguments])
         self._external_id(arguments)
 
     def _columns(self, names: Column) -> MaybeColumns:
@@ -192,7 +196,8 @@ class OpRows(Rows):
         arguments = self._arguments(events)
         self._place(events)
         self._external_id(arguments)
-        self._arguments_int(arguments, "sequence", "forward_thread")
+        self._int("sequence", [argument.sequence for argument in arguments])
+        self._int("forward_thread", [argument.forward_thread for argument in arguments])
         self._shapes.add([self._compact[bytes(argument.shapes)] for argument in arguments])
         self._dtypes.add([self._compact[bytes(argument.dtypes)] for argument in arguments])
 
@@ -223,7 +228,8 @@ class OverheadRows(Rows):
     """Stretches that the profiler or the driver's loader took; their name is CUPTI's kind of overhead."""
 
     def _add(self, events: list[Event]) -> None:
-        self._place(events)
+        self._int("process", self._numbers([event.pid for event in events]))
+        self._int("thread", self._numbers([event.tid for event in events]), least=1)
 
     def _columns(self, names: Column) -> MaybeColumns:
         return {"kind": names}
@@ -296,8 +302,10 @@ def mapped(names: Column, text_of: Callable[[str], str | None]) -> Column | None
 
 def kinds_of(decoder: EventDecoder, events: list[Event]) -> list[str]:
     """The kind that each event's category stands for: ``memcpy``, ``driver``."""
-    kind = {record: ROLES[found.name][1] for record, found in decoder.categories.items() if found.role is not None}
-    return [kind[type(event)] for event in events]
+    kinds = {record: ROLES[decoder.categories[record].name][1] for record in set(map(type, events))}
+    if len(kinds) == 1:
+        return list(kinds.values()) * len(events)
+    return [kinds[type(event)] for event in events]
 
 
 def _filled(values: list[Any], others: Sequence[Any]) -> list[Any]:

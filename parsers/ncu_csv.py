@@ -12,16 +12,16 @@ Grammar, a line each unless a quoted cell holds line ends::
     row      := cell ("," cell)* ","?                         a row may lack the cells behind its value
     rule     := a row without metric
 
-Columns are found by name. They came and went: "Kernel Time" (to 2022), "Block Size", "Grid Size", "Device", "CC" (since),
-rule columns, estimated speedups (2024), "Body Item Label" (2025), two NVTX columns named after what they hold. Noise can
-stand before a header or row in its line. Text may be UTF-16 or have CRLF; numerals are in the locale of the machine (see
-``ncu_values``); a details page has labels in place of metrics (see ``ncu_labels``).
+Columns are found by name. They came and went: "Kernel Time" (to 2022), "Block Size", "Grid Size", "Device", "CC"
+(since), rule columns, estimated speedups (2024), "Body Item Label" (2025), two NVTX columns named after what they hold.
+Noise can stand before a header or row in its line. Text may be UTF-16 or have CRLF; numerals are in the locale of the
+machine (see ``ncu_values``); a details page has labels in place of metrics (see ``ncu_labels``).
 
-A launch is (process, ID) up to the next header. Its rows may stand anywhere (a sorted file); a row that gives it what it
-has from the same place begins another launch of that ID. A metric given in several sections counts once, the first.
+A launch is (process, ID) up to the next header. Its rows may stand anywhere (a sorted file); a row that gives it what
+it has from the same place begins another launch of that ID. A metric given in several sections counts once, the first.
 
-Times are those of replayed launches, so there is no start and no window. A page with scaled units has rounded durations;
-a warning says by how much, and that ``--print-units base`` has them whole.
+Times are those of replayed launches, so there is no start and no window. A page with scaled units has rounded
+durations; a warning says by how much, and that ``--print-units base`` has them whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ds2prof.errors import ReadError, UnknownFormatError
 from ds2prof.parsers import foreign, ncu_remarks
 from ds2prof.parsers.ncu_gather import Gathered
 from ds2prof.parsers.ncu_layout import Layout, cut_row, find_header
-from ds2prof.parsers.ncu_lines import MAX_LINE_BYTES, as_utf8, batches
+from ds2prof.parsers.ncu_lines import MAX_LINE_BYTES, Piece, as_utf8, pieces
 from ds2prof.parsers.ncu_long import LongPage, ScatteredError
 from ds2prof.parsers.ncu_tables import tables_of
 from ds2prof.parsers.ncu_values import CommaDecimalsError, Numbers, Witness
@@ -103,8 +103,8 @@ def _check(source: Source, reader: _Reader) -> None:
     name, messages = source.name, reader.gathered.remarks.messages
     if any("ERR_NVGPUCTRPERM" in message for message in messages):
         raise ReadError(
-            f"{name}: Nsight Compute was not permitted to read the GPU's counters (ERR_NVGPUCTRPERM), so there are none; "
-            "ask for permission, or capture with 'bash run_profile.sh torch'"
+            f"{name}: Nsight Compute was not permitted to read the GPU's counters (ERR_NVGPUCTRPERM), so there are "
+            "none; ask for the permission, or capture with 'bash run_profile.sh torch'"
         )
     if any("No kernels were profiled" in message for message in messages):
         raise ReadError(
@@ -137,30 +137,28 @@ class _Reader:
 
     def read(self, stream: BinaryIO) -> None:
         """Read all of it."""
-        for batch in batches(stream, self._name):
-            if batch.ended:
-                self._lines(batch.lines, batch.first)
+        for piece in pieces(stream, self._name):
+            if piece.is_ended:
+                self._read(piece)
             else:
-                self._last(batch.lines[0], batch.first)
+                self._read_last(piece)
         if self._open:
             self.gathered.remarks.cut = True
 
-    def _lines(self, lines: list[bytes], first: int) -> None:
-        at = 0
-        while at < len(lines):
-            if self._page is not None and not self._open:
-                at = self._page.feed(lines, at, first)
-                if at == len(lines):
-                    return
-            self._other(lines[at], first + at)
-            at += 1
+    def _read(self, piece: Piece) -> None:
+        while not piece.is_read:
+            if self._page is not None and not self._open and self._page.feed(piece):
+                return
+            line = piece.peek()
+            self._other(line, piece.line)
+            piece.skip(line)
 
-    def _last(self, line: bytes, number: int) -> None:
+    def _read_last(self, piece: Piece) -> None:
         """The last line of a file that does not end in a line end: what is not surely whole is cut off."""
         remarks, layout = self.gathered.remarks, self._page.layout if self._page is not None else None
         damaged = remarks.damaged
         if layout is None or layout.quoted:
-            self._lines([line], number)
+            self._read(piece)
         else:
             remarks.cut = True
         if remarks.damaged > damaged:
@@ -177,19 +175,17 @@ class _Reader:
             self._begin(header[1])
             return
         layout = self._page.layout if self._page is not None else None
-        if layout is not None and layout.row_start.match(line):
-            self._open, self._open_line = [line], number
-            return
-        row = layout.row_start.search(line) if layout is not None and layout.glueable else None
-        if row is None:
+        row = layout.row_start.search(line) if layout is not None else None
+        if layout is None or row is None or (row.start() and not layout.glueable):
             self.gathered.hear(line)
             return
         self.gathered.hear(line[: row.start()])
         self._row(line[row.start() :], number)
 
     def _row(self, line: bytes, number: int) -> None:
+        """A row, or the beginning of one whose quotes are not all closed."""
         assert self._page is not None
-        if not self._page.feed([line], 0, number):
+        if not self._page.read(line, number):
             self._open, self._open_line = [line], number
 
     def _begin(self, layout: Layout) -> None:
@@ -210,7 +206,9 @@ class _Reader:
         if cut or len(whole) > MAX_LINE_BYTES or find_header(line) is not None:
             self.gathered.remarks.damage(self._open_line)
             self._open = []
-            self._lines([line], number)
+            if self._page.read(line, number):
+                return
+            self._other(line, number)
         elif cut_row(whole).is_open:
             self._open.append(line)
         else:

@@ -50,7 +50,7 @@ class Slot:
         exacting: a duration or size that is wanted to the last digit, in a larger unit: digits may be lost.
         command: it was asked for by ``--metrics``.
         unit_text: the unit as printed.
-        decimals: the most digits behind the separator seen where that was looked at.
+        decimals: how many digits stand behind the separator, where that was looked at; -1 before.
     """
 
     key: int
@@ -64,7 +64,7 @@ class Slot:
     exacting: bool
     command: bool
     unit_text: str
-    decimals: int = 0
+    decimals: int = -1
 
 
 @dataclass
@@ -94,6 +94,13 @@ class Remarks:
     items: bool = False
     rounding: Rounding = field(default_factory=Rounding)
     device_conflicts: int = 0
+    negative: int = 0
+
+    def conflict(self, metric: str, line: int) -> None:
+        """A value that differs from what an earlier row said of the same launch and metric."""
+        self.conflicts += 1
+        self.conflict_line = self.conflict_line or line
+        self.conflict_metric = self.conflict_metric or metric
 
     def damage(self, line: int) -> None:
         """A row that cannot be understood."""
@@ -124,7 +131,7 @@ class Gathered:
         self.launches = Launches()
         self.remarks = Remarks()
         self.run_launches = array("i")
-        self.run_lengths = array("q")
+        self.run_lengths = array("i")
         self.pair_of = array("i")
         self.values = array("d")
         self.inexact: dict[str, array[int]] = {}
@@ -162,15 +169,15 @@ class Gathered:
         """Keep one counter of one launch."""
         self.pair_of.append(slot.pair)
         self.values.append(value)
-        self.ran(launch, 1)
+        self.run_launches.append(launch)
+        self.run_lengths.append(1)
 
-    def ran(self, launch: int, length: int) -> None:
-        """Note that the last ``length`` counters are this launch's."""
-        if self.run_launches and self.run_launches[-1] == launch:
-            self.run_lengths[-1] += length
-        else:
-            self.run_launches.append(launch)
-            self.run_lengths.append(length)
+    def keep(self, launches: range, pairs: array[int], values: array[float]) -> None:
+        """Keep the counters of successive launches, which all have the same."""
+        self.values.extend(values)
+        self.pair_of.extend(pairs * len(launches))
+        self.run_launches.extend(launches)
+        self.run_lengths.extend(array("i", (len(pairs),)) * len(launches))
 
     def printed(self, slot: Slot, digits: int, launch: int) -> None:
         """Note with how many decimals an exacting value stands in the file; whole numbers are printed without."""
@@ -197,7 +204,7 @@ class Gathered:
             self.remarks.device_conflicts += known != text and name in ("cc", "display_name")
 
     def hear(self, text: bytes) -> bool:
-        """Keep the tool's errors and warnings in text that is no row; False if it has what only a damaged row leaves."""
+        """Keep the tool's errors and warnings in text that is no row; False if the text looks torn off a row."""
         if b"==" in text:
             for message in _MESSAGE.findall(text) if len(self.remarks.messages) < _MAX_MESSAGES else ():
                 self.remarks.messages.setdefault(message.decode("utf-8", "replace").strip())

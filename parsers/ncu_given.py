@@ -1,66 +1,50 @@
-"""What the current launch was given so far: so that no metric counts twice, and a launch that begins anew is noticed."""
+"""What a launch was given so far: no metric counts twice, and a launch that begins anew is noticed."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ds2prof.parsers.ncu_gather import Gathered, Slot
+
+Verdict = Literal["new", "repeated", "anew"]
+"""Of a row: the launch has not got this metric; it has; or it has it from the same place, where no page repeats it.
+
+Details pages repeat a label within a section (three charts have a "Warp Occupancy"), but never their first row, nor one
+that ``--metrics`` asked for.
+"""
 
 
 class Given:
-    """The slots and metrics of the current launch; of all launches if their rows are scattered.
+    """What the current launch was given.
 
     Args:
         gathered: where the counters are.
-        scattered: launches come back to; a byte per launch and metric is kept then.
     """
 
-    def __init__(self, gathered: Gathered, *, scattered: bool) -> None:
+    def __init__(self, gathered: Gathered) -> None:
         self._to = gathered
-        self._scattered = scattered
         self._launch = -1
         self._first = -1
         self._keys: set[int] = set()
         self._metrics: dict[int, Slot] = {}
-        self._key_marks: dict[int, bytearray] = {}
-        self._metric_marks: dict[int, bytearray] = {}
 
-    def start(self, launch: int) -> None:
-        """Another launch is the current one."""
-        self._launch, self._first = launch, -1
-        if self._keys:
-            self._keys, self._metrics = set(), {}
+    def start(self, launch: int, slots: list[Slot]) -> None:
+        """Another launch is the current one, and was given these slots."""
+        self._launch, self._first = launch, slots[0].key if slots else -1
+        self._keys = {slot.key for slot in slots}
+        self._metrics = {slot.metric: slot for slot in slots}
 
-    def took(self, slots: list[Slot]) -> None:
-        """The launch was given these slots, none of which it had."""
-        if slots and self._first < 0:
-            self._first = slots[0].key
-        for slot in slots:
-            self._keys.add(slot.key)
-            self._metrics.setdefault(slot.metric, slot)
-
-    def again(self, slot: Slot) -> bool:
-        """Whether this row begins the launch anew: it has it from the same place, and no page repeats it there.
-
-        Details pages repeat a label within a section (three charts have a "Warp Occupancy"), but never their first row,
-        nor one that ``--metrics`` asked for.
-        """
-        return self._has_key(slot) and (slot.command or self._first in (slot.key, -1))
-
-    def has(self, slot: Slot) -> bool:
-        """Whether the launch has this metric, from anywhere."""
-        if self._scattered:
-            return _marked(self._metric_marks, slot.metric, self._launch)
-        return slot.metric in self._metrics
-
-    def mark(self, slot: Slot) -> None:
-        """The launch was given this slot."""
+    def take(self, slot: Slot) -> Verdict:
+        """Whether the launch gets something new by this row; if so, it has it from now on."""
+        if slot.key in self._keys:
+            return "anew" if slot.command or slot.key == self._first else "repeated"
+        self._keys.add(slot.key)
+        if slot.metric in self._metrics:
+            return "repeated"
+        self._metrics[slot.metric] = slot
         if self._first < 0:
             self._first = slot.key
-        if self._scattered:
-            _mark(self._key_marks, slot.key, self._launch)
-            _mark(self._metric_marks, slot.metric, self._launch)
-        else:
-            self._keys.add(slot.key)
-            self._metrics.setdefault(slot.metric, slot)
+        return "new"
 
     def compare(self, slot: Slot, text: bytes, number: int) -> None:
         """Remark a repeated metric whose values differ by more than what both were rounded by."""
@@ -73,33 +57,45 @@ class Given:
         digits = max(first.decimals, numbers.decimals(text))
         rounding = 10.0 ** (first.unit.exponent - digits) + 10.0 ** (slot.unit.exponent - digits)
         if first.pair != slot.pair or (known is not None and abs(known - value) > 0.5001 * rounding):
-            remarks.conflicts += 1
-            remarks.conflict_line = remarks.conflict_line or number
-            remarks.conflict_metric = remarks.conflict_metric or slot.name
-
-    def _has_key(self, slot: Slot) -> bool:
-        if self._scattered:
-            return _marked(self._key_marks, slot.key, self._launch)
-        return slot.key in self._keys
+            remarks.conflict(slot.name, number)
 
     def _value(self, slot: Slot) -> float | None:
-        """What the current launch was given for this slot; None if that was a null."""
+        """What the current launch was given for this slot; None if that was a null, or is not at hand."""
         to = self._to
-        if not to.run_launches or to.run_launches[-1] != self._launch:
-            return None
-        for row in range(len(to.values) - to.run_lengths[-1], len(to.values)):
-            if to.pair_of[row] == slot.pair:
-                value = to.values[row]
-                return value if value == value else None
-        return None
+        row = len(to.values)
+        for run in range(len(to.run_launches) - 1, -1, -1):
+            if to.run_launches[run] != self._launch:
+                break
+            row -= to.run_lengths[run]
+        while row < len(to.values) and to.pair_of[row] != slot.pair:
+            row += 1
+        value = to.values[row] if row < len(to.values) else float("nan")
+        return value if value == value else None
 
 
-def _mark(marks: dict[int, bytearray], code: int, launch: int) -> None:
+class GivenToAll(Given):
+    """What each launch was given, where launches are come back to: a byte per launch and metric."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        super().__init__(gathered)
+        self._key_marks: dict[int, bytearray] = {}
+        self._metric_marks: dict[int, bytearray] = {}
+
+    def take(self, slot: Slot) -> Verdict:
+        """Whether the launch gets something new by this row; if so, it has it from now on."""
+        if self._first < 0:
+            self._first = slot.key
+        if not _mark(self._key_marks, slot.key, self._launch):
+            return "anew" if slot.command or slot.key == self._first else "repeated"
+        self._metrics.setdefault(slot.metric, slot)
+        return "new" if _mark(self._metric_marks, slot.metric, self._launch) else "repeated"
+
+
+def _mark(marks: dict[int, bytearray], code: int, launch: int) -> bool:
+    """Mark the launch; False if it was."""
     launches = marks.setdefault(code, bytearray())
     launches.extend(bytes(max(0, launch + 1 - len(launches))))
+    if launches[launch]:
+        return False
     launches[launch] = 1
-
-
-def _marked(marks: dict[int, bytearray], code: int, launch: int) -> bool:
-    launches = marks.get(code, b"")
-    return launch < len(launches) and bool(launches[launch])
+    return True

@@ -137,9 +137,20 @@ PIPE_CHARTS: Final[Mapping[str, str]] = {
 """Chart of the compute section, where the page has a column for it (2025 and later) -> the metric of one pipe."""
 
 PIPES: Final[Mapping[str, str]] = {
-    **{"ALU": "alu", "FMA": "fma", "FP64": "fp64", "TC": "tc", "TMA": "tma"},
-    **{"ADU": "adu", "CBU": "cbu", "FP16": "fp16", "FMA (FP16)": "fma_type_fp16", "LSU": "lsu", "TEX": "tex"},
-    **{"Uniform": "uniform", "XU": "xu", "Tensor (Warp Group)": "tensor_op_gmma"},
+    "ADU": "adu",
+    "ALU": "alu",
+    "CBU": "cbu",
+    "FMA": "fma",
+    "FMA (FP16)": "fma_type_fp16",
+    "FP16": "fp16",
+    "FP64": "fp64",
+    "LSU": "lsu",
+    "TC": "tc",
+    "TEX": "tex",
+    "TMA": "tma",
+    "Tensor (Warp Group)": "tensor_op_gmma",
+    "Uniform": "uniform",
+    "XU": "xu",
 }
 """Label in such a chart -> pipe, where it is the same on every chip."""
 

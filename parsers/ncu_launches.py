@@ -1,7 +1,7 @@
 """The launches of an Nsight Compute CSV while it is read: what tells one from another, kept compactly.
 
-A launch is (process, ID) within one run of the tool. IDs count up from 0 in each process; a second header, or an ID that
-comes again with what was already given, begins another run, whose launches are never merged with the first's.
+A launch is (process, ID) within one run of the tool. IDs count up from 0 in each process; a second header, or an ID
+that comes again with what was already given, begins another run, whose launches are never merged with the first's.
 """
 
 from __future__ import annotations
@@ -97,30 +97,41 @@ class Launches:
             self._run(order, self._process(code)).append(order, launch)
         return launch
 
-    def add_next(self, order: int, code: int, process: int) -> int:
-        """A new launch whose ID is the next of its process; -1, and none, if it is not."""
-        run = self._runs.get(process)
-        launch = len(self._orders)
-        if run is None or not run.append_next(order, launch):
-            return -1
-        self._orders.append(order)
-        self._codes.append(code)
-        return launch
+    def add_all(self, orders: list[int], met: list[tuple[int, int]]) -> int:
+        """New launches of these IDs, up to one that its process has already; how many those are.
+
+        Args:
+            orders: the IDs.
+            met: code and process of each launch.
+        """
+        runs, count = self._runs, 0
+        for order, (code, process) in zip(orders, met, strict=True):
+            run = runs.get(process) or runs.setdefault(process, _Run(order))
+            if run.launch_of(order) is not None:
+                break
+            run.append(order, len(self._orders))
+            self._orders.append(order)
+            self._codes.append(code)
+            count += 1
+        return count
 
     def find(self, order: int, code: int) -> int | None:
         """The launch that this ID means now, None if it has not been met in this run of the tool, or was another."""
         run = self._runs.get(self._process(code))
         launch = None if run is None else run.launch_of(order)
-        if launch is None or self._of(self._codes[launch]) != self._of(code):
-            return None
-        return launch
+        return launch if launch is not None and self.is_same(self._codes[launch], code) else None
 
     def forget(self) -> None:
         """Another header: the IDs of all processes begin anew."""
         self._runs = {}
 
-    def _of(self, code: int) -> array[int]:
-        return self._traits[code * _WIDTH : (code + 1) * _WIDTH]
+    def traits(self, code: int) -> Traits:
+        """The traits of a code."""
+        return Traits(*self._traits[code * _WIDTH : (code + 1) * _WIDTH])
+
+    def is_same(self, code: int, other: int) -> bool:
+        """Whether two codes stand for the same traits."""
+        return code == other or self.traits(code) == self.traits(other)
 
     def _process(self, code: int) -> int:
         return self._traits[code * _WIDTH + 1]
@@ -171,26 +182,20 @@ class _Run:
     """ID -> launch of one process: a plain array while the IDs count up, as they do, and a dict for what does not."""
 
     def __init__(self, first: int) -> None:
-        self._first = first
-        self._dense = array("i")
-        self._sparse: dict[int, int] = {}
+        self.first = first
+        self.dense = array("i")
+        self.sparse: dict[int, int] = {}
 
     def append(self, order: int, launch: int) -> None:
-        gap = order - self._first - len(self._dense)
+        gap = order - self.first - len(self.dense)
         if 0 <= gap <= _GAP:
-            self._dense.extend([_NONE] * gap)
-            self._dense.append(launch)
+            self.dense.extend([_NONE] * gap)
+            self.dense.append(launch)
         else:
-            self._sparse[order] = launch
-
-    def append_next(self, order: int, launch: int) -> bool:
-        if order != self._first + len(self._dense) or order in self._sparse:
-            return False
-        self._dense.append(launch)
-        return True
+            self.sparse[order] = launch
 
     def launch_of(self, order: int) -> int | None:
-        place = order - self._first
-        if 0 <= place < len(self._dense) and self._dense[place] != _NONE:
-            return self._dense[place]
-        return self._sparse.get(order)
+        place = order - self.first
+        if 0 <= place < len(self.dense) and self.dense[place] != _NONE:
+            return self.dense[place]
+        return self.sparse.get(order)

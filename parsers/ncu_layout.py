@@ -37,8 +37,10 @@ _COLUMNS: Final = {
     "Average": "value",
 }
 _OTHERS: Final = frozenset(
-    ("Kernel Time", "Rule Name", "Rule Type", "Rule Description", "Estimated Speedup Type", "Estimated Speedup")
-    + ("Minimum", "Maximum", "Domain")
+    (
+        *("Kernel Time", "Rule Name", "Rule Type", "Rule Description", "Estimated Speedup Type", "Estimated Speedup"),
+        *("Minimum", "Maximum", "Domain"),
+    )
 )
 _HEADER_REACH_BYTES: Final = 4096
 """How far before "Kernel Name" a header can begin: identity columns, and two NVTX columns of some hundred bytes."""

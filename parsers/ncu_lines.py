@@ -1,4 +1,4 @@
-"""The lines of an Nsight Compute CSV stream, as UTF-8 without their ends, in batches.
+"""The text of an Nsight Compute CSV stream as UTF-8, in pieces of whole lines.
 
 Line ends are LF or CRLF. A byte order mark tells UTF-16 (what PowerShell's ``>`` writes) and is dropped from UTF-8. A
 line is bounded, so that a stream without line ends costs an error and no memory.
@@ -8,29 +8,47 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from ds2prof.errors import ReadError
 
 MAX_LINE_BYTES: Final = 16 << 20
-_CHUNK_BYTES: Final = 256 << 10
+_CHUNK_BYTES: Final = 1 << 20
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Successive lines.
+class Piece:
+    """Successive lines, and how far they are read.
 
     Attributes:
-        first: the number of the first line, from 1.
-        lines: each without its end.
-        ended: False for the last line of a stream that does not end in a line end; it then comes alone.
+        body: the lines with their ends.
+        at: where the next line begins.
+        line: its number, from 1.
+        is_last: nothing follows; else lines may be left unread, and come again before what follows.
+        is_ended: False for the last line of a stream that does not end in a line end; it then comes alone.
     """
 
-    first: int
-    lines: list[bytes]
-    ended: bool = True
+    def __init__(self, body: bytes, line: int, *, is_last: bool = True, is_ended: bool = True) -> None:
+        self.body = body
+        self.at = 0
+        self.line = line
+        self.is_last = is_last
+        self.is_ended = is_ended
+
+    @property
+    def is_read(self) -> bool:
+        """Whether there is no further line."""
+        return self.at >= len(self.body)
+
+    def peek(self) -> bytes:
+        """The next line, without its end."""
+        end = self.body.find(b"\n", self.at)
+        return self.body[self.at : end] if end >= 0 else self.body[self.at :]
+
+    def skip(self, line: bytes) -> None:
+        """Go behind the next line, which was peeked at."""
+        self.at += len(line) + 1
+        self.line += 1
 
 
 def encoding_of(head: bytes) -> str:
@@ -46,35 +64,35 @@ def as_utf8(head: bytes) -> bytes:
     return head[2:].decode(encoding, "replace").encode("utf-8", "replace")
 
 
-def batches(stream: BinaryIO, name: str) -> Iterator[Batch]:
-    """The lines of the stream, in order.
+def pieces(stream: BinaryIO, name: str) -> Iterator[Piece]:
+    """The stream, in pieces of whole lines; the caller reads each, and may leave lines unread while more follow.
 
     Raises:
         ReadError: a line is longer than :data:`MAX_LINE_BYTES`.
     """
-    first, carry = 1, b""
+    line, unread, carry = 1, b"", b""
     for chunk in _utf8_chunks(stream):
         data = carry + chunk
-        cut = data.rfind(b"\n")
-        if cut < 0:
-            carry = data
-        else:
-            body, carry = data[:cut], data[cut + 1 :]
-            lines = _split(body)
-            yield Batch(first, lines)
-            first += len(lines)
+        cut = data.rfind(b"\n") + 1
+        carry = data[cut:]
+        if cut:
+            piece = Piece(unread + _with_plain_ends(data[:cut]), line, is_last=False)
+            yield piece
+            line, unread = piece.line, piece.body[piece.at :]
         if len(carry) > MAX_LINE_BYTES:
             raise ReadError(
-                f"{name}:{first}: a line of more than {MAX_LINE_BYTES >> 20} MiB; this is no Nsight Compute CSV"
+                f"{name}:{line}: a line of more than {MAX_LINE_BYTES >> 20} MiB; this is no Nsight Compute CSV"
             )
+    if unread:
+        piece = Piece(unread, line)
+        yield piece
+        line = piece.line
     if carry:
-        yield Batch(first, [carry.removesuffix(b"\r")], ended=False)
+        yield Piece(carry.removesuffix(b"\r"), line, is_ended=False)
 
 
-def _split(body: bytes) -> list[bytes]:
-    if b"\r" not in body:
-        return body.split(b"\n")
-    return body.removesuffix(b"\r").replace(b"\r\n", b"\n").split(b"\n")
+def _with_plain_ends(body: bytes) -> bytes:
+    return body.replace(b"\r\n", b"\n") if b"\r" in body else body
 
 
 def _utf8_chunks(stream: BinaryIO) -> Iterator[bytes]:

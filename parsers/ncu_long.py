@@ -1,25 +1,29 @@
 """The long pages of an Nsight Compute CSV: details (a metric a row) and summaries (a metric of a kernel a row).
 
-The rows of one launch share everything up to the section, and launches give the same metrics in the same order. So a
-row is first compared with what is expected (two ``startswith``), and only its value is cut out; the first row of the next
-launch is known by its ID and by what launches before it had in common. A row that differs is cut before its last cell and
-looked up; only what is still unknown is cut into cells.
+A launch whose rows are those of the launch before is read at a stroke (see ``ncu_block``). A row of the current launch
+is cut before its last cell and the rest looked up; only what is still unknown is cut into cells.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+import re
 from typing import Final
 
+from ds2prof.parsers.ncu_block import Block, BlockRow, Blocks
 from ds2prof.parsers.ncu_gather import Gathered, Slot
-from ds2prof.parsers.ncu_given import Given
+from ds2prof.parsers.ncu_given import Given, GivenToAll
 from ds2prof.parsers.ncu_identity import Identities
 from ds2prof.parsers.ncu_launches import NULL, Traits
 from ds2prof.parsers.ncu_layout import Layout, Row, cut_row
-from ds2prof.parsers.ncu_plan import END, NEVER, Plan
+from ds2prof.parsers.ncu_lines import Piece
 
 _QUOTE, _COMMA = b'",'
-_MAX_KNOWN: Final = 1 << 14
+_NEVER: Final = b"\n"
+"""A beginning that no line has."""
+
+_MAX_MET: Final = 1 << 14
+_MAX_REACH: Final = 1 << 12
+"""How many launches are matched before any is looked at; few where looking breaks off."""
 
 
 class ScatteredError(Exception):
@@ -39,100 +43,79 @@ class LongPage:
         self.layout = layout
         self._to = gathered
         self._scattered = scattered
-        self._quick = layout.quoted and layout.tail is not None and not scattered
+        self._is_quick = layout.quoted and layout.tail is not None and not scattered
         self._identities = Identities(layout, gathered)
+        self._given = GivenToAll(gathered) if scattered else Given(gathered)
         self._slots: dict[bytes, Slot] = {}
         self._groups: dict[int, int] = {}
-        self._known_traits: dict[bytes, tuple[int, Traits]] = {}
-        self._given = Given(gathered, scattered=scattered)
-        self._plan = Plan()
-        self._order = NULL
-        self._code = -1
+        self._launch, self._order, self._code = -1, NULL, -1
         self._traits: Traits | None = None
-        self._launch = -1
-        self._prefix = NEVER
-        self._ending = b'"'
-        self._id_end = 2
-        self._next = 0  # row of the plan that is due
-        self._counted = 0  # row of the plan up to which what the quick loop kept is accounted for
+        self._prefix, self._ending = _NEVER, b'"'
+        self._blocks = Blocks((layout.tail or 0) - 1)
+        self._block: Block | None = None
+        self._reach = _MAX_REACH
+        self._met: dict[bytes, tuple[int, int]] = {}
+        self._rows: list[BlockRow] = []
+        self._is_regular = False
+        self._is_grouped = False
 
-    def feed(self, lines: list[bytes], start: int, first: int) -> int:
-        """Read rows from ``lines[start:]``; the index of the first line that is not a whole row of this page.
-
-        Slices are compared here, for they take half the time of ``startswith`` and ``endswith``.
-
-        Args:
-            lines: a batch.
-            start: where to begin in it.
-            first: the line number of the batch's first line.
-        """
-        numbers, rows, keep = self._to.numbers, self._plan.rows, self._to.values.append
-        prefix, ending, place = self._prefix, self._ending, self._next
-        size, cut = len(prefix), -len(ending)
-        tail, length, read = rows[place] if numbers.plain else END
-        for index, line in enumerate(islice(lines, start, None), start):
-            known = line[:size] == prefix
-            if not known:
-                self._next = place
-                known = self._turn_quickly(line)
-                if known:
-                    prefix, place = self._prefix, 0
-                    size = len(prefix)
-                    tail, length, read = rows[0] if numbers.plain else END
-            value = size + length
-            if known and line[size:value] == tail and line[cut:] == ending:
-                text = line[value:cut]
-                if _COMMA in text:
-                    text = _ungrouped(text)
-                try:
-                    keep(read(text))
-                except (ValueError, OverflowError):
-                    pass
-                else:
-                    place += 1
-                    tail, length, read = rows[place]
-                    continue
-            self._next = place
-            self._account(is_over=False)
-            if not self._known(line, first + index) and not self._unknown(line, first + index):
-                return index
-            prefix, ending, place = self._prefix, self._ending, self._next
-            size, cut = len(prefix), -len(ending)
-            tail, length, read = rows[place] if numbers.plain else END
-        self._next = place
-        self._account(is_over=False)
-        return len(lines)
-
-    def _account(self, *, is_over: bool) -> None:
-        """Write down launch and metric of the values that the quick loop kept; what it gave, if the launch goes on."""
-        begin, end = self._counted, self._next
-        if end > begin:
-            self._to.pair_of.extend(self._plan.pairs[begin:end])
-            self._to.ran(self._launch, end - begin)
-            self._counted = end
-            if not is_over:
-                self._given.took(self._plan.slots[begin:end])
-
-    def _turn_quickly(self, line: bytes) -> bool:
-        """Begin the next launch, if all of this row was seen before but its ID, the next in its process, and its value."""
-        if line[self._id_end : self._id_end + 1] != b'"':
-            self._id_end = line.find(b'"', 1)
-        id_end, tail, ending = self._id_end, self._plan.rows[0].tail, self._ending
-        value = line.rfind(b'"', 0, -len(ending)) + 1
-        begin, order = value - len(tail), line[1:id_end]
-        known = self._known_traits.get(line[id_end:begin])
-        if known is None or line[begin:value] != tail or line[-len(ending) :] != ending or not order.isdigit():
-            return False
-        self._account(is_over=True)
-        code, traits = known
-        launch = self._to.launches.add_next(int(order), code, traits.process)
-        if launch < 0:
-            return False
-        self._prefix = line[:begin]
-        self._start(launch, int(order), code, traits)
+    def feed(self, piece: Piece) -> bool:
+        """Read rows as far as there are any; False at a line that is not a whole row of this page."""
+        while not piece.is_read:
+            is_next = not piece.body.startswith(self._prefix, piece.at)
+            if is_next and self._block is not None and (self._to.numbers.plain or self._block.is_neutral):
+                size = self._read_launches(piece, self._block)
+                if piece.is_read or (size > len(piece.body) - piece.at and not piece.is_last):
+                    return True
+            line = piece.peek()
+            if not self.read(line, piece.line):
+                return False
+            piece.skip(line)
         return True
 
-    def _known(self, line: bytes, number: int) -> bool:
+    def read(self, line: bytes, number: int) -> bool:
+        """Read one row; False if the line is none, or is not closed."""
+        return self._read_known(line, number) or self._read_any(line, number)
+
+    def _read_launches(self, piece: Piece, block: Block) -> int:
+        """Read whole launches at a stroke, as long as each has the same rows, and an ID that is new to its process.
+
+        Returns:
+            How many bytes the last of them takes, 0 if there was none.
+        """
+        body, at, match = piece.body, piece.at, block.match
+        found: list[re.Match[bytes]] = []
+        while len(found) < self._reach and (launch := match(body, at)) is not None:
+            found.append(launch)
+            at = launch.end()
+        if not found:
+            return 0
+        orders, cells, *columns = zip(*[launch.groups() for launch in found], strict=True)
+        met = [self._met.get(shared) or self._meet(row, shared) for row, shared in zip(found, cells, strict=True)]
+        first = len(self._to.launches)
+        count = self._to.launches.add_all(list(map(int, orders)), met)
+        self._reach = min(2 * self._reach, _MAX_REACH) if count == len(found) else 1
+        if not count:
+            return 0
+        self._to.keep(range(first, first + count), block.pairs, block.values(columns, count))
+        piece.at, piece.line = found[count - 1].end(), piece.line + count * len(block.slots)
+        self._prefix = b'"' + orders[count - 1] + cells[count - 1]
+        self._start(first + count - 1, int(orders[count - 1]), met[count - 1][0], slots=block.slots)
+        return piece.at - found[count - 1].start()
+
+    def _meet(self, found: re.Match[bytes], cells: bytes) -> tuple[int, int]:
+        """Code and process of the traits of a launch, whose cells up to the section were not met before."""
+        row = cut_row(found.group().partition(b"\n")[0])
+        identity = self._identities.of(row.cells)
+        if identity is None:
+            return -1, NULL
+        if len(self._met) >= _MAX_MET:
+            self._met.clear()
+        _, traits = identity
+        self._met[cells] = met = (self._to.launches.code(traits), traits.process)
+        return met
+
+    def _read_known(self, line: bytes, number: int) -> bool:
         """Read a row of the current launch whose cells but the value were met before."""
         if not line.startswith(self._prefix) or not line.endswith(self._ending):
             return False
@@ -145,7 +128,7 @@ class LongPage:
         self._give(slot, tail, text, number)
         return True
 
-    def _unknown(self, line: bytes, number: int) -> bool:
+    def _read_any(self, line: bytes, number: int) -> bool:
         """Read any row; False if the line is none, or is not closed."""
         if not self.layout.row_start.match(line):
             return False
@@ -163,7 +146,7 @@ class LongPage:
                 self._to.remarks.damage(number)
             else:
                 self._turn_to(*identity)
-                tail = self._remember(line, row) if self._quick else b""
+                tail = self._remember(line, row) if self._is_quick else b""
                 self._give(self._slot(cells, tail), tail, cells[layout.at["value"]], number)
         return True
 
@@ -171,16 +154,11 @@ class LongPage:
         """Note how the rows of this launch begin and end; this row's cells from the section to its value."""
         layout = self.layout
         assert layout.tail is not None
-        assert self._traits is not None
         begin, value = row.start(layout.tail), row.start(layout.at["value"]) + 1
         self._prefix = line[:begin]
         text = row.cells[layout.at["value"]]
         if row.end == len(line) and _QUOTE not in text:
             self._ending = line[value + len(text) :]
-        if layout.glueable and row.starts is None:
-            if len(self._known_traits) >= _MAX_KNOWN:
-                self._known_traits.clear()
-            self._known_traits[line[len(row.cells[0]) + 1 : begin]] = (self._code, self._traits)
         return line[begin:value]
 
     def _slot(self, cells: list[bytes], tail: bytes) -> Slot:
@@ -197,66 +175,66 @@ class LongPage:
 
     def _turn_to(self, order: int, traits: Traits) -> None:
         """Make this the current launch: the one it was, one met before, or a new one."""
-        if order == self._order and traits == self._traits:
+        launches = self._to.launches
+        code = launches.code(traits)
+        if self._launch >= 0 and order == self._order and launches.is_same(code, self._code):
             return
-        code = self._to.launches.code(traits)
-        found = self._groups.get(code) if self.layout.page == "summary" else self._to.launches.find(order, code)
+        found = self._groups.get(code) if self.layout.page == "summary" else launches.find(order, code)
         if found is None:
-            self._begin(order, code, traits)
+            self._begin(order, code)
         elif self._scattered:
-            self._start(found, order, code, traits)
+            self._start(found, order, code)
         else:
             raise ScatteredError
 
-    def _begin(self, order: int, code: int, traits: Traits) -> None:
-        launch = self._groups[code] = self._to.launches.add(order, code)
-        if self.layout.page != "summary":
-            self._groups.clear()
-        self._start(launch, order, code, traits)
+    def _begin(self, order: int, code: int) -> None:
+        """A new launch; the rows of the one before show what is to be expected."""
+        if self._is_regular:
+            self._block = self._blocks.block(self._rows, self._ending, is_grouped=self._is_grouped) or self._block
+        launch = self._to.launches.add(order, code)
+        if self.layout.page == "summary":
+            self._groups[code] = launch
+        self._start(launch, order, code)
+        self._is_regular = self._is_quick and self.layout.glueable
 
-    def _start(self, launch: int, order: int, code: int, traits: Traits) -> None:
-        self._launch, self._order, self._code, self._traits = launch, order, code, traits
-        self._next = self._counted = 0
-        self._given.start(launch)
+    def _start(self, launch: int, order: int, code: int, *, slots: list[Slot] | None = None) -> None:
+        self._launch, self._order, self._code = launch, order, code
+        self._given.start(launch, slots or [])
+        self._rows = []
+        self._is_regular = False
 
     def _give(self, slot: Slot, tail: bytes, text: bytes, number: int) -> None:
         """Give the current launch this metric, unless it has it; if it has it from the same place, begin another."""
-        if self._given.again(slot):
-            assert self._traits is not None
-            self._begin(self._order, self._code, self._traits)
-        repeated = self._given.has(slot)
-        if repeated:
+        verdict = self._given.take(slot)
+        if verdict == "anew":
+            self._begin(self._order, self._code)
+            verdict = self._given.take(slot)
+        if verdict == "repeated":
             self._given.compare(slot, text, number)
+            self._is_regular = False
+        elif slot.attribute is not None:
+            device = self._to.launches.traits(self._code).device
+            self._to.attribute(device, slot.attribute, text.decode("utf-8", "replace"))
+            self._is_regular = False
         else:
-            self._keep(slot, text, number)
-        self._given.mark(slot)
-        if self._quick:
-            special = repeated or slot.exacting or slot.attribute is not None
-            self._next = self._counted = self._plan.learn(slot, tail, self._next, special=special)
+            self._keep(slot, tail, text, number)
 
-    def _keep(self, slot: Slot, text: bytes, number: int) -> None:
+    def _keep(self, slot: Slot, tail: bytes, text: bytes, number: int) -> None:
         to = self._to
-        if slot.attribute is not None:
-            assert self._traits is not None
-            to.attribute(self._traits.device, slot.attribute, text.decode("utf-8", "replace"))
-            return
         value = to.numbers.read(text, slot.suffix, line=number, whole=slot.whole)
         if value is None:
             to.not_a_number(slot, text, number)
+            self._is_regular = False
             return
-        digits = to.numbers.decimals(text)
-        slot.decimals = max(slot.decimals, digits)
-        if slot.exacting and value == value:
-            to.printed(slot, digits, self._launch)
         to.count(self._launch, slot, value)
-
-
-def _ungrouped(text: bytes) -> bytes:
-    """The numeral without the commas that group its digits in threes; nothing for any other use of commas."""
-    digits = text.replace(b",", b"")
-    if text[-4] == _COMMA and digits.isdigit() and len(text) - len(digits) == (len(digits) - 1) // 3:
-        return digits
-    whole, _, fraction = text.partition(b".")
-    if fraction and _COMMA in whole and _COMMA not in fraction:
-        return _ungrouped(whole) + b"." + fraction
-    return b""
+        is_nothing = value != value
+        if slot.exacting and not is_nothing:
+            to.printed(slot, to.numbers.decimals(text), self._launch)
+        if slot.whole or slot.decimals < 0:
+            slot.decimals = max(slot.decimals, to.numbers.decimals(text))
+        if slot.exacting or (is_nothing and not text.isalnum() and text != b"n/a"):
+            self._is_regular = False
+        if self._is_regular:
+            self._is_grouped = self._is_grouped or _COMMA in text
+            row = BlockRow(tail, slot, text if is_nothing else None, slot.whole and not slot.decimals)
+            self._rows.append(row)

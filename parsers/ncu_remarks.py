@@ -106,8 +106,8 @@ def _doubtful(name: str, gathered: Gathered, tables: Mapping[str, Table]) -> Ite
             yield f'{name}:{line}: {count} values of {names[metric]} are no numbers ("{text}"); left out'
     if gathered.launches.restarts:
         yield (
-            f"{name}: the IDs of a process begin anew {gathered.launches.restarts} times without a header; what follows "
-            "is kept as launches of their own"
+            f"{name}: the IDs of a process begin anew {gathered.launches.restarts} times without a header; what "
+            "follows is kept as launches of their own"
         )
     if remarks.device_conflicts:
         yield f"{name}: one device number stands for different devices; the first is shown"

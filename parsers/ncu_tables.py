@@ -49,9 +49,8 @@ def tables_of(gathered: Gathered) -> dict[str, Table]:
 
 
 def _counters(gathered: Gathered) -> Columns:
-    launches = np.repeat(
-        _array(gathered.run_launches, np.int32).astype(np.int64), _array(gathered.run_lengths, np.int64)
-    )
+    runs, lengths = _array(gathered.run_launches, np.int32), _array(gathered.run_lengths, np.int32)
+    launches = np.repeat(runs.astype(np.int64), lengths)
     pairs, values = _array(gathered.pair_of, np.int32), _array(gathered.values, np.float64)
     if bool((np.diff(launches) < 0).any()):
         order = np.argsort(launches, kind="stable")

@@ -1,8 +1,8 @@
 """What Nsight Compute prints as a value: units in its spellings, and numerals in the locale of the machine it ran on.
 
-Units change their spelling with the tool's version (``nsecond``, ``ns``; ``cycle/nsecond``, ``Ghz``) and their scale with
-the value (``Kbyte``: 1,000 bytes). They are brought to base units by a power of ten that is written behind the numeral
-before it becomes a double, so that every value is the double nearest to what the file says.
+Units change their spelling with the tool's version (``nsecond``, ``ns``; ``cycle/nsecond``, ``Ghz``) and their scale
+with the value (``Kbyte``: 1,000 bytes). They are brought to base units by a power of ten that is written behind the
+numeral before it becomes a double, so that every value is the double nearest to what the file says.
 
 A numeral is ``1,234.5``, ``1.234,5``, ``1 234,5`` or ``1'234.5``, as the locale has it; India groups ``1,23,456``. One
 file has one locale. Most numerals tell which (``33.62``, ``27.595.520``); ``117.344`` alone does not.
@@ -18,18 +18,34 @@ from typing import Final
 from ds2prof.errors import ReadError
 
 _TIME_EXPONENTS: Final = {
-    **{"second": 9, "msecond": 6, "usecond": 3, "nsecond": 0},
-    **{"s": 9, "ms": 6, "us": 3, "\u00b5s": 3, "\u03bcs": 3, "ns": 0},
+    "second": 9,
+    "msecond": 6,
+    "usecond": 3,
+    "nsecond": 0,
+    "s": 9,
+    "ms": 6,
+    "us": 3,
+    "\u00b5s": 3,
+    "\u03bcs": 3,
+    "ns": 0,
 }
 """Unit of time -> power of ten to nanoseconds."""
 
 _MULTIPLES: Final = {"K": 3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
 _COUNTED: Final = frozenset(
-    ("bit byte inst sector sectors request requests cycle cycles warp warps thread threads block blocks register").split()
-    + ("registers wavefront wavefronts tag tags access accesses transaction transactions op ops flop hz Hz").split()
+    (
+        *("bit", "byte", "inst", "sector", "sectors", "request", "requests", "cycle", "cycles", "warp", "warps"),
+        *("thread", "threads", "block", "blocks", "register", "registers", "wavefront", "wavefronts", "tag", "tags"),
+        *("access", "accesses", "transaction", "transactions", "op", "ops", "flop", "hz", "Hz"),
+    )
 )
+"""What a multiple can stand before: "Mbyte" is byte, "Mfoo" is not known."""
+
 _WHOLE: Final = frozenset(
-    "ns byte inst sector sectors request cycle warp thread block register/thread byte/block".split()
+    (
+        *("ns", "byte", "inst", "sector", "sectors", "request", "cycle", "warp", "thread", "block"),
+        *("register/thread", "byte/block"),
+    )
 )
 _WHOLE_ROLLUPS: Final = (".sum", ".max", ".min")
 
@@ -137,7 +153,7 @@ class Numbers:
             line: where it stands, for messages.
             whole: the quantity can have no decimals.
         """
-        if text.isdigit():
+        if text.isdigit() or (self.plain and text.replace(b".", b"", 1).isdigit()):
             return float(text + suffix)
         numeral = self._numeral(text.strip(), line, whole)
         if numeral is not None:

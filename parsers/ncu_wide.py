@@ -1,10 +1,9 @@
-"""The wide pages of an Nsight Compute CSV (``--page raw``): a launch a row, a metric a column, units in a second row."""
+"""The wide pages of an Nsight Compute CSV (``--page raw``): a launch a row, a metric a column, the units before them."""
 
 from __future__ import annotations
 
 import re
 from array import array
-from itertools import islice
 from operator import add
 from typing import Final
 
@@ -12,6 +11,7 @@ from ds2prof.parsers.ncu_gather import Gathered, Slot
 from ds2prof.parsers.ncu_identity import Identities
 from ds2prof.parsers.ncu_launches import NULL, Traits, number
 from ds2prof.parsers.ncu_layout import Layout, cut_row
+from ds2prof.parsers.ncu_lines import Piece
 
 _NAMED_UNIT: Final = re.compile(r"(.*\S) (?:\(([^()]*)\)|\[([^\[\]]*)\])")
 """Some exporters write the unit behind the metric's name instead of in a row of its own."""
@@ -39,14 +39,17 @@ class WidePage:
         self._pairs = array("i")
         self._device_places = [layout.columns.index(name) for name in _DEVICE_NUMBERS if name in layout.columns]
 
-    def feed(self, lines: list[bytes], start: int, first: int) -> int:
-        """Read rows from ``lines[start:]``; the index of the first line that is not a whole row of this page."""
-        for index, line in enumerate(islice(lines, start, None), start):
-            if not self._row(line, first + index):
-                return index
-        return len(lines)
+    def feed(self, piece: Piece) -> bool:
+        """Read rows as far as there are any; False at a line that is not a whole row of this page."""
+        while not piece.is_read:
+            line = piece.peek()
+            if not self.read(line, piece.line):
+                return False
+            piece.skip(line)
+        return True
 
-    def _row(self, line: bytes, line_number: int) -> bool:
+    def read(self, line: bytes, line_number: int) -> bool:
+        """Read one row; False if the line is none, or is not closed."""
         if not self._has_units and line.startswith((b'"",', b",")):
             return self._read_units(cut_row(line).cells)
         if not self.layout.row_start.match(line):
@@ -113,14 +116,12 @@ class WidePage:
         to = self._to
         if to.numbers.plain:
             try:
-                values = list(map(float, map(add, map(cells.__getitem__, self._quick), self._suffixes)))
+                values = array("d", map(float, map(add, map(cells.__getitem__, self._quick), self._suffixes)))
             except ValueError:
                 self._slow_down(cells)
                 self._counters(launch, cells, line_number)
                 return
-            to.ran(launch, len(values))
-            to.pair_of.extend(self._pairs)
-            to.values.extend(values)
+            to.keep(range(launch, launch + 1), self._pairs, values)
         for place, slot in self._slow.items() if to.numbers.plain else (*self._quick.items(), *self._slow.items()):
             if cells[place]:
                 self._counter(launch, slot, cells[place], line_number)

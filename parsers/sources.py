@@ -11,6 +11,7 @@ import gzip
 import io
 import re
 import shutil
+import stat
 import sys
 import tarfile
 import tempfile
@@ -64,15 +65,32 @@ def find_sources(path: str | Path, *, progress: Progress | None = None) -> Itera
     if str(path) == "-":
         yield from _unpacked(_spooled(sys.stdin.buffer, "standard input"), "standard input", None)
         return
+    if not str(path):
+        raise ReadError("'': no file is named (an unset variable?)")
     path = Path(path)
-    if path.is_dir():
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
         yield from _folder(path, progress)
-        return
-    yield from _unpacked(lambda: _opened(path, progress), str(path), path)
+    elif stat.S_ISREG(mode):
+        yield from _unpacked(lambda: _opened(path, progress), str(path), path)
+    else:  # a pipe, such as the shell's <(command), can be read once only
+        with _opened(path, progress) as stream:
+            opener = _spooled(stream, str(path))
+        yield from _unpacked(opener, str(path), None)
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _folder(folder: Path, progress: Progress | None) -> Iterator[Source]:
-    found = sorted((path for path in folder.iterdir() if is_measurement(path)), key=lambda path: natural_key(path.name))
+    try:
+        found = sorted((path for path in folder.iterdir() if is_measurement(path)), key=lambda p: natural_key(p.name))
+    except OSError as error:
+        raise ReadError(f"{folder}: cannot be read: {error.strerror}") from None
     if not found:
         raise ReadError(f"{folder}: no measurement in this folder; run 'bash run_profile.sh' to make one")
     for path in found:
@@ -119,7 +137,7 @@ def _unpacked(opener: Callable[[], BinaryIO], name: str, path: Path | None) -> I
         packed = opener
 
         def opener() -> BinaryIO:
-            return _gunzipped(packed(), name)
+            return _gunzipped(packed, name)
 
         head = _head(opener, name)
     if head[257:262] == b"ustar":
@@ -137,14 +155,18 @@ def _head(opener: Callable[[], BinaryIO], name: str) -> bytes:
             raise ReadError(f"{name}: cannot be read: {error}") from None
 
 
-def _gunzipped(packed: BinaryIO, name: str) -> BinaryIO:
+def _gunzipped(opener: Callable[[], BinaryIO], name: str) -> BinaryIO:
+    packed = opener()
     try:
         from isal import igzip
     except ImportError:
-        stream: io.BufferedIOBase = gzip.GzipFile(fileobj=packed, mode="rb")
-    else:
-        stream = igzip.IGzipFile(fileobj=packed, mode="rb")  # type: ignore[no-untyped-call]
-    return cast(BinaryIO, io.BufferedReader(_Gunzipped(stream, packed, name), 1 << 20))
+        return cast(BinaryIO, io.BufferedReader(_Gunzipped(_plain_gzip(packed), packed, name), 1 << 20))
+    stream = igzip.IGzipFile(fileobj=packed, mode="rb")  # type: ignore[no-untyped-call]
+    return cast(BinaryIO, io.BufferedReader(_Gunzipped(stream, packed, name, reopen=opener), 1 << 20))
+
+
+def _plain_gzip(packed: BinaryIO) -> io.BufferedIOBase:
+    return gzip.GzipFile(fileobj=packed, mode="rb")
 
 
 class _Gunzipped(io.RawIOBase):
@@ -152,31 +174,59 @@ class _Gunzipped(io.RawIOBase):
 
     ``truncated`` of the stream cannot be asked through a BufferedReader, so that the parser sees the early end itself:
     its grammar is then incomplete, which it reports.
+
+    At an early end isal drops what it unpacked last. With ``reopen`` the bytes behind those already given are then read
+    again by Python's own gzip, so that the same file reads alike with isal and without.
     """
 
-    def __init__(self, stream: io.BufferedIOBase, packed: BinaryIO, name: str) -> None:
+    def __init__(
+        self,
+        stream: io.BufferedIOBase,
+        packed: BinaryIO,
+        name: str,
+        *,
+        reopen: Callable[[], BinaryIO] | None = None,
+    ) -> None:
         self._stream = stream
         self._packed = packed
         self._name = name
+        self._reopen = reopen
         self._read_bytes = 0
+        self._known_bytes = 0  # given already, and to be passed over
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        try:
-            data = self._stream.read1(len(buffer))
-        except EOFError:
-            return 0
-        except (OSError, ValueError) as error:
-            raise ReadError(f"{self._name}: damaged gzip after {self._read_bytes} bytes: {error}") from None
-        except Exception as error:  # zlib.error and isal's own have no common base
-            raise ReadError(f"{self._name}: damaged gzip after {self._read_bytes} bytes: {error}") from None
+        data = self._unpacked(len(buffer))
         self._read_bytes += len(data)
         if self._read_bytes > MAX_STREAM_BYTES:
             raise ReadError(f"{self._name}: more than {MAX_STREAM_BYTES >> 30} GiB unpacked; refused")
         buffer[: len(data)] = data
         return len(data)
+
+    def _unpacked(self, size: int) -> bytes:
+        """The next bytes, up to ``size``; none at the end."""
+        try:
+            while (known := self._known_bytes) and (data := self._stream.read1(min(known, size))):
+                self._known_bytes -= len(data)
+            return self._stream.read1(size)
+        except EOFError:
+            if self._reopen is None:
+                return b""
+        except (OSError, ValueError) as error:
+            raise ReadError(f"{self._name}: damaged gzip after {self._read_bytes} bytes: {error}") from None
+        except Exception as error:  # zlib.error and isal's own have no common base
+            raise ReadError(f"{self._name}: damaged gzip after {self._read_bytes} bytes: {error}") from None
+        self._start_again(self._reopen)
+        return self._unpacked(size)
+
+    def _start_again(self, reopen: Callable[[], BinaryIO]) -> None:
+        self._stream.close()
+        self._packed.close()
+        self._packed, self._reopen = reopen(), None
+        self._stream = _plain_gzip(self._packed)
+        self._known_bytes = self._read_bytes
 
     def close(self) -> None:
         self._stream.close()

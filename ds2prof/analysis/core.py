@@ -107,19 +107,21 @@ def metric_names(profile: Profile) -> tuple[str, ...]:
 
 
 def metric_values(profile: Profile, metric: str) -> FloatArray:
-    """One metric's value for each launch, in base units; NaN where the launch lacks it."""
+    """One metric's value for each launch, in base units; NaN where the launch lacks it or it is not finite."""
     table = profile.table("counters")
     values = np.full(len(profile.table("kernels")), np.nan)
     categories = table["metric"].categories or ()
     if metric in categories:
         rows = table["metric"].values == list(categories).index(metric)
         values[table.ints("launch")[rows]] = table["value"].values[rows]
+        values[~np.isfinite(values)] = np.nan
     return values
 
 
 def launch_cycles(profile: Profile) -> FloatArray:
     """Elapsed cycles of each row: of one launch, times its calls where the row stands for several; NaN if unknown."""
     cycles = metric_values(profile, counters.CYCLES)
+    cycles[cycles < 0] = np.nan
     kernels = profile.table("kernels")
     return cycles * kernels.ints("calls", null=1) if "calls" in kernels else cycles
 

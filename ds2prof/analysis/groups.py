@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ds2prof.analysis.answers import ratios
+from ds2prof.analysis.answers import ratio, ratios
 from ds2prof.analysis.intervals import FloatArray, merged, rounded_to_sum, shares_ns
 from ds2prof.analysis.totals import by_device
 from ds2prof.analysis.windows import ends_ns
-from ds2prof.tables import BoolArray, IntArray, Table
+from ds2prof.tables import Column, IntArray, Table
 
 
 def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
@@ -28,30 +28,49 @@ def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
     return shares, busy_ns
 
 
+def combined(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
+    """(code of each row's combination of values, one row of each code); codes are in the order of the values."""
+    codes = np.zeros(len(columns[0]), dtype=np.int64)
+    rows = np.zeros(min(len(codes), 1), dtype=np.int64)
+    for values in columns:
+        if len(values) and int(values.min()) == int(values.max()):
+            continue
+        distinct, inverse = np.unique(values, return_inverse=True)
+        _, rows, codes = np.unique(codes * len(distinct) + inverse, return_index=True, return_inverse=True)
+    return np.asarray(codes, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+
+
 def summed(codes: IntArray, values: IntArray, count: int) -> IntArray:
-    """Sum of ``values`` by group code; exact as long as each sum is below 2**53."""
-    return np.bincount(codes, weights=values, minlength=count).astype(np.int64)
+    """Sum of ``values`` by group code, exact."""
+    sums = np.zeros(count, dtype=np.int64)
+    np.add.at(sums, codes, values)
+    return sums
+
+
+def known_sums(codes: IntArray, column: Column, count: int) -> list[int | None]:
+    """Sum of an int column by group code; None for a group in which any row's value is unknown."""
+    present = column.present
+    sums = summed(codes, np.where(present, column.values, 0), count).tolist()
+    lacking = np.bincount(codes[~present], minlength=count) > 0
+    return [None if lack else value for value, lack in zip(sums, lacking.tolist(), strict=True)]
 
 
 def time_columns(
-    codes: IntArray, count: int, *, durations: tuple[IntArray, BoolArray], shares: tuple[FloatArray, int] | None
+    codes: IntArray, count: int, *, durations: Column, shares: tuple[FloatArray, int] | None
 ) -> dict[str, Sequence[Any]]:
     """``dur_ns``, ``excl_ns``, ``share`` of each of ``count`` groups.
 
     ``dur_ns`` is None for a group in which any row's is. ``excl_ns`` sums to the busy time over the groups. ``share``
     is of the busy time; of the summed durations where there are no times.
     """
-    dur_ns, present = durations
-    sums = summed(codes, np.where(present, dur_ns, 0), count)
-    lacking = np.bincount(codes[~present], minlength=count) > 0
-    listed: list[int | None] = [None if lack else value for value, lack in zip(sums.tolist(), lacking, strict=True)]
+    dur_ns = known_sums(codes, durations, count)
     if shares is None:
-        whole = int(sums.sum()) if not lacking.any() else None
-        return {"dur_ns": listed, "excl_ns": [None] * count, "share": ratios(sums, whole)}
+        whole = None if None in dur_ns else sum(value or 0 for value in dur_ns)
+        return {"dur_ns": dur_ns, "excl_ns": [None] * count, "share": [ratio(value, whole) for value in dur_ns]}
     per_row, busy_ns = shares
     parts = np.bincount(codes, weights=per_row, minlength=count).astype(np.float64)
     excl_ns = rounded_to_sum(parts, busy_ns)
-    return {"dur_ns": listed, "excl_ns": excl_ns.tolist(), "share": ratios(excl_ns, busy_ns)}
+    return {"dur_ns": dur_ns, "excl_ns": excl_ns.tolist(), "share": ratios(excl_ns, busy_ns)}
 
 
 def sorted_columns(

@@ -9,8 +9,8 @@ import numpy as np
 
 from ds2prof.analysis import core
 from ds2prof.analysis.answers import Answer
-from ds2prof.analysis.groups import device_shares_ns, sorted_columns, summed, time_columns
-from ds2prof.analysis.intervals import FloatArray, merged, self_shares_ns
+from ds2prof.analysis.groups import combined, device_shares_ns, sorted_columns, summed, time_columns
+from ds2prof.analysis.intervals import FloatArray, self_shares_ns, union_ns
 from ds2prof.analysis.totals import launches
 from ds2prof.analysis.windows import ends_ns
 from ds2prof.errors import MissingDataError
@@ -46,12 +46,11 @@ def kernel_times(profile: Profile, by: str = "name") -> Answer:
     if by == "launch":
         return Answer(by, _launch_columns(kernels, shares, pipes))
     codes, keys = _keys(kernels, by, class_of=kernel_class)
-    durations = (kernels.ints("dur_ns"), kernels["dur_ns"].present)
     columns: dict[str, Sequence[Any]] = dict(keys)
     count = len(next(iter(keys.values())))
     calls = kernels.ints("calls", null=1) if "calls" in kernels else np.ones(len(kernels), dtype=np.int64)
     columns["calls"] = summed(codes, calls, count).tolist()
-    columns.update(time_columns(codes, count, durations=durations, shares=shares))
+    columns.update(time_columns(codes, count, durations=kernels["dur_ns"], shares=shares))
     columns.update(_grouped_pipes(profile, pipes, codes, count))
     notes = () if launches(kernels) == len(kernels) else ("the source kept sums per kernel, not single launches",)
     return Answer(by, sorted_columns(columns, by=("excl_ns", "dur_ns", "calls")), notes)
@@ -75,13 +74,10 @@ def _keys(table: Table, by: str, *, class_of: Callable[[str], str]) -> tuple[Int
 
 
 def _number_keys(table: Table, names: tuple[str, ...]) -> tuple[IntArray, Mapping[str, Sequence[Any]]]:
-    keys = np.stack([np.where(table[name].present, table.ints(name), -1) for name in names], axis=1)
-    distinct, codes = np.unique(keys, axis=0, return_inverse=True)
-    columns = {
-        name: [None if value < 0 else value for value in distinct[:, position].tolist()]
-        for position, name in enumerate(names)
-    }
-    return np.asarray(codes, dtype=np.int64).reshape(-1), columns
+    codes, rows = combined(
+        [part for name in names for part in (table.ints(name), table[name].present.astype(np.int64))]
+    )
+    return codes, {name: table[name].take(rows).tolist() for name in names}
 
 
 def _pipe_columns(profile: Profile) -> dict[str, FloatArray]:
@@ -111,8 +107,7 @@ def _launch_columns(
     columns: dict[str, Sequence[Any]] = {"launch": range(len(table)), "name": table["name"].tolist()}
     columns.update({name: table[name].tolist() for name in _LAUNCH_COLUMNS})
     codes = np.arange(len(table), dtype=np.int64)
-    durations = (table.ints("dur_ns"), table["dur_ns"].present)
-    columns.update(time_columns(codes, len(table), durations=durations, shares=shares))
+    columns.update(time_columns(codes, len(table), durations=table["dur_ns"], shares=shares))
     for pipe, values in pipes.items():
         columns[pipe] = Column(values).tolist()
     return columns
@@ -130,21 +125,17 @@ def _operator_times(profile: Profile, by: str) -> Answer:
     if by == "launch":
         lanes = {"thread": ops["thread"].tolist(), "start_ns": ops["start_ns"].tolist()}
         codes = np.arange(len(ops), dtype=np.int64)
-        times = time_columns(codes, len(ops), durations=(ops.ints("dur_ns"), ops["dur_ns"].present), shares=shares)
+        times = time_columns(codes, len(ops), durations=ops["dur_ns"], shares=shares)
         return Answer(by, {"launch": range(len(ops)), "name": ops["name"].tolist(), **lanes, **times})
     codes, keys = _keys(ops, by, class_of=op_class)
     count = len(next(iter(keys.values())))
     columns: dict[str, Sequence[Any]] = {**keys, "calls": np.bincount(codes, minlength=count).tolist()}
-    durations = (ops.ints("dur_ns"), ops["dur_ns"].present)
-    columns.update(time_columns(codes, count, durations=durations, shares=shares))
+    columns.update(time_columns(codes, count, durations=ops["dur_ns"], shares=shares))
     return Answer(by, sorted_columns(columns, by=("excl_ns", "dur_ns", "calls")))
 
 
 def operator_shares_ns(ops: Table) -> tuple[FloatArray, int]:
     """(share of each operator in the host's busy time, float ns; busy time: union of operators over all threads)."""
     starts, ends = ops.ints("start_ns"), ends_ns(ops)
-    lanes = np.unique(
-        np.stack([ops.ints("process", null=-1), ops.ints("thread", null=-1)]), axis=1, return_inverse=True
-    )[1].reshape(-1)
-    union_starts, union_ends = merged(starts, ends)
-    return self_shares_ns(starts, ends, np.asarray(lanes, dtype=np.int64)), int((union_ends - union_starts).sum())
+    lanes, _ = combined([ops.ints("process", null=-1), ops.ints("thread", null=-1)])
+    return self_shares_ns(starts, ends, lanes), union_ns(starts, ends)

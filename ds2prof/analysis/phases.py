@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from ds2prof.analysis.answers import Answer
-from ds2prof.analysis.groups import device_shares_ns, summed, time_columns
-from ds2prof.analysis.intervals import innermost, merged, self_shares_ns
+from ds2prof.analysis.groups import combined, device_shares_ns, known_sums, summed, time_columns
+from ds2prof.analysis.intervals import innermost, self_shares_ns, union_ns
 from ds2prof.analysis.windows import ends_ns, text_mask, time_window, timed
 from ds2prof.config import PHASES
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import IntArray, Profile, Table
 
 TABLES: Final = ("kernels", "copies", "api", "ranges", "spans")
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _NEVER: Final = np.iinfo(np.int64).min
 OUTSIDE: Final = None
 """The key of device work that no range of the kind claims."""
@@ -45,32 +47,33 @@ def range_times(profile: Profile, by: str) -> Answer:
     count = len(keys) + 1
     columns: dict[str, Sequence[Any]] = {by: [*_labels(keys, by), OUTSIDE]}
     columns["calls"] = np.bincount(codes, minlength=count).tolist()
-    durations = (kernels.ints("dur_ns"), kernels["dur_ns"].present)
-    columns.update(time_columns(codes, count, durations=durations, shares=device_shares_ns(kernels)))
+    columns.update(time_columns(codes, count, durations=kernels["dur_ns"], shares=device_shares_ns(kernels)))
     copies = profile.table("copies")
     copy_codes = row_codes[owners(copies, profile.table("api"), ranges)]
-    columns["copy_dur_ns"] = summed(copy_codes, copies.ints("dur_ns"), count).tolist()
+    columns["copy_dur_ns"] = known_sums(copy_codes, copies["dur_ns"], count)
     columns["host_dur_ns"] = [*summed(row_codes[:-1], ranges.ints("dur_ns"), len(keys)).tolist(), None]
     if by == "iteration":
-        columns["step_ns"] = [*_steps_ns(profile, ((kernels, codes), (copies, copy_codes)), len(keys)), None]
-    if not columns["calls"][-1] and not columns["copy_dur_ns"][-1]:
+        columns["step_ns"] = [*_steps_ns(profile, ((kernels, codes), (copies, copy_codes)), keys), None]
+    if not columns["calls"][-1] and columns["copy_dur_ns"][-1] == 0:
         columns = {name: values[:-1] for name, values in columns.items()}
     return Answer(by, columns, _unlinked_note(kernels, owner, by))
 
 
-def _steps_ns(profile: Profile, work: Iterable[tuple[Table, IntArray]], count: int) -> list[int | None]:
+def _steps_ns(profile: Profile, work: Iterable[tuple[Table, IntArray]], keys: Sequence[str]) -> list[int | None]:
     """Device length of each step: from the end of the last operation of the step before to the end of its own last.
 
-    The first step begins with the window. A step that launched nothing has none, and neither has the one behind it.
+    The first step begins with the window. A step that launched nothing has none, and neither has the one behind it, or
+    one whose number does not follow that of the row before.
     """
-    ends = np.full(count + 1, _NEVER)
+    ends = np.full(len(keys) + 1, _NEVER)
     for table, codes in work:
         np.maximum.at(ends, codes, ends_ns(table))
     window = time_window(profile)
-    before = [_NEVER if window is None else window.start_ns, *ends[: count - 1].tolist()]
-    return [
-        end - start if end > start > _NEVER else None for start, end in zip(before, ends[:count].tolist(), strict=True)
-    ]
+    numbers = [_number(key) for key in keys]
+    before = [_NEVER if window is None else window.start_ns]
+    for number, following, end in zip(numbers, numbers[1:], ends.tolist(), strict=False):
+        before.append(end if number is not None and following == number + 1 else _NEVER)
+    return [end - start if end > start > _NEVER else None for start, end in zip(before, ends.tolist(), strict=False)]
 
 
 def owners(kernels: Table, api: Table, ranges: Table) -> IntArray:
@@ -94,12 +97,13 @@ def owners(kernels: Table, api: Table, ranges: Table) -> IntArray:
 def _lookup(ranges: Table, times: IntArray, keys: dict[str, IntArray]) -> IntArray:
     """The innermost range open at each time among those with the same key values."""
     found = np.full(len(times), -1, dtype=np.int64)
-    wanted = np.stack(list(keys.values()), axis=1)
-    owned = np.stack([ranges.ints(name, null=-1) for name in keys], axis=1)
-    for key in np.unique(wanted, axis=0):
-        asked = np.flatnonzero((wanted == key).all(axis=1))
-        rows = np.flatnonzero((owned == key).all(axis=1))
-        if len(rows):
+    both = [np.concatenate((values, ranges.ints(name, null=-1))) for name, values in keys.items()]
+    codes, _ = combined(both)
+    wanted, owned = codes[: len(times)], codes[len(times) :]
+    for key in np.unique(owned).tolist():
+        asked = np.flatnonzero(wanted == key)
+        rows = np.flatnonzero(owned == key)
+        if len(asked):
             part = ranges.take(rows)
             inner = innermost(part.ints("start_ns"), ends_ns(part), times[asked])
             found[asked] = np.where(inner >= 0, rows[inner], -1)
@@ -117,22 +121,16 @@ def launch_rows(kernels: Table, api: Table) -> IntArray:
     calls = np.flatnonzero(api["correlation"].present & ~text_mask(api, "domain", "sync"))
     if not linked.any() or not len(calls):
         return found
-    use_process = bool(kernels["process"].present.all() and api["process"].present.all())
-    order = calls[np.lexsort((api.ints("start_ns")[calls], api.ints("correlation")[calls]))]
-    keys = _keys(api, use_process=use_process)[order]
-    wanted = _keys(kernels, use_process=use_process)[linked]
-    table, inverse = np.unique(np.concatenate((keys, wanted)), axis=0, return_inverse=True)
-    inverse = np.asarray(inverse).reshape(-1)
-    first = np.full(len(table), -1, dtype=np.int64)
-    first[inverse[: len(keys)][::-1]] = order[::-1]
-    found[linked] = first[inverse[len(keys) :]]
+    columns = ["correlation"]
+    if kernels["process"].present.all() and api["process"].take(calls).present.all():
+        columns.insert(0, "process")
+    codes, _ = combined([np.concatenate((api.ints(name)[calls], kernels.ints(name)[linked])) for name in columns])
+    keys, wanted = codes[: len(calls)], codes[len(calls) :]
+    order = np.lexsort((api.ints("start_ns")[calls], keys))
+    position = np.minimum(np.searchsorted(keys[order], wanted), len(order) - 1)
+    first = order[position]
+    found[linked] = np.where(keys[first] == wanted, calls[first], -1)
     return found
-
-
-def _keys(table: Table, *, use_process: bool) -> IntArray:
-    correlation = table.ints("correlation")
-    process = table.ints("process") if use_process else np.zeros(len(table), dtype=np.int64)
-    return np.stack([process, correlation], axis=1)
 
 
 def _ranges_of(profile: Profile, kind: str) -> Table:
@@ -155,7 +153,7 @@ def _ordered_keys(ranges: Table, by: str) -> list[str]:
     values = ranges["value"].take(order).tolist()
     distinct = list(dict.fromkeys(values))
     if by == "iteration":
-        return sorted(distinct, key=lambda value: (not value.isdigit(), int(value) if value.isdigit() else 0))
+        return sorted(distinct, key=lambda value: (_number(value) is None, _number(value) or 0))
     if by == "phase":
         known = {phase: position for position, phase in enumerate(PHASES)}
         return sorted(distinct, key=lambda value: known.get(value, len(known)))
@@ -163,8 +161,14 @@ def _ordered_keys(ranges: Table, by: str) -> list[str]:
 
 
 def _labels(keys: Sequence[str], by: str) -> list[str | int]:
-    """The keys as they are shown: an iteration is a number, where it is one."""
-    return [int(key) if by == "iteration" and key.isdigit() else key for key in keys]
+    """The keys as they are shown: iterations are numbers, if all of them are."""
+    numbers = [_number(key) for key in keys] if by == "iteration" else [None]
+    return list(keys) if None in numbers else [number for number in numbers if number is not None]
+
+
+def _number(key: str) -> int | None:
+    """The number that an iteration's key is, if it is one that 64 bits hold."""
+    return int(key) if _DIGITS.fullmatch(key) else None
 
 
 def _host_answer(ranges: Table, by: str) -> Answer:
@@ -172,15 +176,13 @@ def _host_answer(ranges: Table, by: str) -> Answer:
     code_of = {key: code for code, key in enumerate(keys)}
     codes = np.array([code_of[value] for value in ranges["value"].tolist()], dtype=np.int64)
     starts, ends = ranges.ints("start_ns"), ends_ns(ranges)
-    lanes = ranges.ints("thread", null=-1)
-    union_starts, union_ends = merged(starts, ends)
-    shares = (self_shares_ns(starts, ends, lanes), int((union_ends - union_starts).sum()))
+    lanes, _ = combined([ranges.ints("process", null=-1), ranges.ints("thread", null=-1)])
+    shares = (self_shares_ns(starts, ends, lanes), union_ns(starts, ends))
     columns: dict[str, Sequence[Any]] = {
         by: _labels(keys, by),
         "calls": np.bincount(codes, minlength=len(keys)).tolist(),
     }
-    durations = (ranges.ints("dur_ns"), ranges["dur_ns"].present)
-    columns.update(time_columns(codes, len(keys), durations=durations, shares=shares))
+    columns.update(time_columns(codes, len(keys), durations=ranges["dur_ns"], shares=shares))
     return Answer(by, columns)
 
 

@@ -34,7 +34,8 @@ class Totals:
     ``gpu_compute_utilization`` is length(union of kernels, communication included) / length(W). Blind spot: one thread
     running counts as 100 %, and a collective that waits counts as busy.
 
-    All GPU fields are None for a CPU run; window fields are None where launches were replayed.
+    All GPU fields are None for a CPU run and for a run log; window fields are None where launches were replayed, and
+    whatever rests on a union is where the times of a launch are not known.
     """
 
     launches: int | None
@@ -53,19 +54,20 @@ class Totals:
         return asdict(self)
 
 
-CPU_TOTALS: Final = Totals(None, None, None, None, None, None, None, None, None, devices=())
+NO_GPU_TOTALS: Final = Totals(None, None, None, None, None, None, None, None, None, devices=())
 
 
 def totals(profile: Profile) -> Totals:
     """The totals of one profile."""
     profile.require(*TABLES)
-    if profile.meta.domain == "cpu":
-        return CPU_TOTALS
     kernels, copies = profile.table("kernels"), profile.table("copies")
+    if profile.meta.domain == "cpu" or (profile.meta.times is None and not len(kernels)):
+        return NO_GPU_TOTALS
     window = windows.time_window(profile)
-    devices = tuple(_device(kernels.take(rows), device, window) for device, rows in by_device(kernels, copies))
-    has_times = profile.meta.times == "real" and "start_ns" in kernels
-    busy_ns = sum(device.busy_ns for device in devices) if has_times or not len(kernels) else None
+    has_times = profile.meta.times == "real" and timed(kernels) is kernels
+    found = by_device(kernels, copies) if has_times else []
+    devices = tuple(_device(kernels.take(rows), device, window) for device, rows in found)
+    busy_ns = sum(device.busy_ns for device in devices) if has_times else None
     known = window is not None and bool(devices)
     window_ns = sum(device.window_ns or 0 for device in devices) if known else None
     window_busy_ns = sum(device.window_busy_ns or 0 for device in devices) if known else None
@@ -75,11 +77,11 @@ def totals(profile: Profile) -> Totals:
         busy_ns=busy_ns,
         copies=len(copies) if profile.meta.times == "real" else None,
         copy_dur_ns=_sum(copies, "dur_ns") if profile.meta.times == "real" else None,
-        window_source=window.source if window is not None else None,
+        window_source=window.source if window is not None and known else None,
         window_ns=window_ns,
         window_busy_ns=window_busy_ns,
         gpu_compute_utilization=ratio(window_busy_ns, window_ns),
-        devices=devices if has_times else (),
+        devices=devices,
     )
 
 
@@ -106,8 +108,7 @@ def _distinct(table: Table) -> set[int | None]:
 
 
 def _device(kernels: Table, device: int | None, window: TimeWindow | None) -> DeviceTotals:
-    rows = timed(kernels)
-    starts, ends = rows.ints("start_ns"), ends_ns(rows)
+    starts, ends = kernels.ints("start_ns"), ends_ns(kernels)
     busy_ns = union_ns(starts, ends)
     if window is None:
         return DeviceTotals(device, busy_ns, None, None, None)

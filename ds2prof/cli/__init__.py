@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
@@ -51,10 +53,13 @@ def cli() -> None:
     """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the project's errors become one line on standard error and their exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a kernel's name is no reason to fail on a Latin terminal
     try:
-        cli.main(standalone_mode=False, prog_name="ds2prof")
+        cli.main(arguments, standalone_mode=False, prog_name="ds2prof")
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -64,9 +69,29 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error; keep Python from flushing into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away (`| head`): not an error.
+        _forget_output()
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a folder without permission: the machine's fault, whoever met it.
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_output()
+        _say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+        sys.exit(1)
     except Ds2profError as error:
-        click.echo(f"ds2prof: {error}", err=True)
+        _say(str(error))
         sys.exit(error.exit_code)
+
+
+def _forget_output() -> None:
+    """Keep Python from flushing, at its exit, into what cannot be written to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(message: str) -> None:
+    """One line on standard error; paths and names in it are untrusted."""
+    from ds2prof.report.text import cleaned
+
+    click.echo(f"ds2prof: {cleaned(message)}", err=True)

@@ -64,17 +64,24 @@ def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, 
         raise UsageError("--format parquet: needs -o FILE")
     if form == "tbd" and by not in (None, "core"):
         raise UsageError(f"--format tbd: prints the four lines of core utilization; drop --by {by}")
-    if form == "parquet":
-        _write_parquet(_results(files, by=by, form=form), output, top=top)
-        return
     results = _results(files, by=by, form=form)
-    _emit(_WRITERS[form](results, top=top, to_file=output is not None), output)
+    if form == "parquet":
+        _write_parquet(results, output, top=top)
+    else:
+        _emit(_WRITERS[form](results, top=top, to_file=output is not None), output)
+    _qualify(results, form=form)
+
+
+def _qualify(results: Sequence[Result], *, form: str) -> None:
+    """Say on standard error what the output itself has no place for: warnings, and notes to bare numbers."""
+    from ds2prof.report.text import cleaned
+
     for result in results:
-        for line in result.profile.warnings if form != "json" else ():
-            click.echo(f"ds2prof: warning: {line}", err=True)
-        if form in ("tbd", "csv"):
-            for note in (note for answer in result.answers for note in answer.notes):
-                click.echo(f"ds2prof: note: {note}", err=True)
+        lines = [f"warning: {line}" for line in result.profile.warnings if form != "json"]
+        if form in ("tbd", "csv", "parquet"):
+            lines += [f"note: {note}" for answer in result.answers for note in answer.notes]
+        for line in lines:
+            click.echo(f"ds2prof: {cleaned(line)}", err=True)
 
 
 def _results(files: Sequence[str], *, by: str | None, form: str) -> list[Result]:
@@ -94,13 +101,20 @@ def _results(files: Sequence[str], *, by: str | None, form: str) -> list[Result]
 @contextmanager
 def _progress(files: Sequence[str]) -> Iterator[Progress | None]:
     """A progress bar over the files' bytes on a terminal, for what takes long enough to be looked at; else nothing."""
-    paths = [Path(file) for file in files if file != "-"]
-    total = sum(path.stat().st_size for path in paths if path.is_file())
+    total = sum(_size_bytes(Path(file)) for file in files if file != "-")
     if total < _PROGRESS_BYTES or not sys.stderr.isatty():
         yield None
         return
     with click.progressbar(length=total, label="reading", file=sys.stderr) as bar:
         yield bar.update
+
+
+def _size_bytes(path: Path) -> int:
+    """The size of a regular file, 0 for all else: what cannot be read is reported by its reader."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
@@ -137,8 +151,12 @@ def _as_tbd(results: Sequence[Result], *, top: int | None, to_file: bool) -> str
 
 def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
     from ds2prof.report.documents import as_csv
+    from ds2prof.report.text import cleaned
 
-    return as_csv([(result.profile.meta, answer) for result in results for answer in _cut(result, top)])
+    made = as_csv([(result.profile.meta, answer) for result in results for answer in _cut(result, top)])
+    if to_file or not sys.stdout.isatty():
+        return made
+    return "\n".join(cleaned(line) for line in made.split("\n"))
 
 
 def _as_json(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
@@ -169,7 +187,7 @@ def _emit(text: str, output: Path | None) -> None:
         click.echo(text)
         return
     with written_whole(output) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 _WRITERS: Final = {"table": _as_table, "tbd": _as_tbd, "csv": _as_csv, "json": _as_json}

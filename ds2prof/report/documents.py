@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ds2prof.analysis.answers import Answer
-from ds2prof.errors import UsageError
+from ds2prof.errors import Ds2profError
 from ds2prof.tables import Meta
 
 SCHEMA: Final = "ds2prof/1"
@@ -31,9 +31,12 @@ def document(answer: Answer, *, meta: Meta, totals: Mapping[str, Any], warnings:
 
 
 def as_json(documents: Sequence[Mapping[str, Any]], *, many: bool) -> str:
-    """JSON text: one object, or a list where several profiles were asked for. Numbers that JSON lacks become null."""
+    """JSON text: one object, or a list where several profiles were asked for. Numbers that JSON lacks become null.
+
+    Only ASCII: names are untrusted, and escaped they can neither steer a terminal nor fail in its encoding.
+    """
     value: Any = list(documents) if many else documents[0]
-    return json.dumps(_finite(value), indent=1, ensure_ascii=False)
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
@@ -62,13 +65,13 @@ def write_parquet(answers: Sequence[tuple[Meta, Answer]], path: Path) -> None:
     """Write the rows of all answers as one Parquet file, a ``file`` column first where there are several.
 
     Raises:
-        UsageError: the library for it is not installed.
+        Ds2profError: the library for it is not installed.
     """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UsageError('--format parquet: needs pyarrow; pip install "ds2prof[report]"') from None
+        raise Ds2profError('--format parquet: needs pyarrow; pip install "ds2prof[report]"') from None
     names = list(dict.fromkeys(name for _, answer in answers for name in answer.columns))
     columns: dict[str, list[Any]] = {name: [] for name in names}
     files: list[str] = []
@@ -77,4 +80,13 @@ def write_parquet(answers: Sequence[tuple[Meta, Answer]], path: Path) -> None:
         for name in names:
             columns[name] += list(answer.columns.get(name, [None] * len(answer)))
     leading = {"file": files} if len(answers) > 1 else {}
-    pq.write_table(pa.table({**leading, **columns}), path)
+    made = io.BytesIO()
+    pq.write_table(pa.table({name: _of_one_kind(values) for name, values in {**leading, **columns}.items()}), made)
+    path.write_bytes(made.getvalue())
+
+
+def _of_one_kind(values: Sequence[Any]) -> Sequence[Any]:
+    """The values as one column can hold them: all of them text where any is, and that text without lone surrogates."""
+    if not any(isinstance(value, str) for value in values):
+        return values
+    return [None if value is None else str(value).encode("utf-8", "backslashreplace").decode() for value in values]

@@ -38,7 +38,7 @@ def heading(meta: Meta, totals: Mapping[str, Any], *, devices: Sequence[str] = (
     """File, tool and totals, a line each."""
     tool = " ".join(part for part in (meta.tool, meta.tool_version) if part)
     rank = "" if meta.rank is None else f", rank {meta.rank}"
-    lines = [f"{text.cleaned(meta.file)}: {tool}{rank}"]
+    lines = [text.cleaned(f"{meta.file}: {tool}{rank}")]
     if devices:
         lines.append(f"  device: {text.cleaned(', '.join(devices))}")
     lines += [f"  {line}" for line in _total_lines(meta, totals)]
@@ -50,6 +50,8 @@ def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
         return _rate_lines(totals)
     if meta.domain == "cpu":
         return ["CPU run: no GPU work in this file; the tables are of host operators and ranges"]
+    if totals["launches"] is None:
+        return ["no launches were recorded"]
     work = f"{totals['launches']:,} launches"
     if totals["kernel_dur_ns"] is not None:
         work += f", {units.format_ns(totals['kernel_dur_ns'])} of kernels"
@@ -86,7 +88,7 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     rest = _rest(answer, top)
     if rest:
         lines.append(rest)
-    lines += [f"note: {note}" for note in answer.notes]
+    lines += [text.cleaned(f"note: {note}") for note in answer.notes]
     return "\n".join(lines)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, takewhile
 from typing import Any, Final
 
 from ds2prof import units
 from ds2prof.analysis.answers import Answer
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_CONTROL: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"  # the last: halves of UTF-16
+)
 _LABELS: Final[Mapping[str, str]] = {
     "dur_ns": "time",
     "excl_ns": "exclusive",
@@ -26,7 +29,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "audio_s": "audio (s)",
     "padded_s": "padded (s)",
 }
-_NAMES: Final = ("name", "metric")
+_NAMES: Final = ("name", "metric", "layer", "phase", "iteration")
 """Text columns that give way when the line is too long, and are aligned to the left."""
 _MIN_NAME: Final = 24
 
@@ -40,14 +43,26 @@ def shortened(text: str, width: int) -> str:
     """The text, cut in its middle to at most ``width`` columns; both ends tell kernels apart."""
     if display_width(text) <= width:
         return text
-    keep = max(width - 1, 2)
+    keep = max(width - 1, 0)
     tail = keep // 3
-    return f"{text[: keep - tail]}…{text[len(text) - tail :]}" if tail else f"{text[:keep]}…"
+    return f"{_start(text, keep - tail)}…{_start(text[::-1], tail)[::-1]}"
+
+
+def _start(text: str, width: int) -> str:
+    """As much of the text as fits into ``width`` columns."""
+    reached = accumulate(map(_columns, text))
+    return text[: sum(1 for _ in takewhile(lambda columns: columns <= width, reached))]
 
 
 def display_width(text: str) -> int:
-    """Terminal columns that the text takes (wide characters take two)."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    """Terminal columns that the text takes (wide characters take two, combining ones none)."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _cell(column: str) -> Callable[[Any], str]:

@@ -1,0 +1,144 @@
+"""All rows of a launch as one pattern: what makes reading a large page quick.
+
+Launches give the same metrics in the same order. Once two in a row did, the rows of the next are matched at a stroke,
+each against the first one's cells up to the section, so that only values and what identifies the launch are cut out.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ds2prof.parsers.ncu_gather import Slot
+from ds2prof.parsers.ncu_values import NAN
+
+MAX_ROWS: Final = 256
+"""Launches with more rows are read row by row: a pattern takes a while to make."""
+
+_MAX_MADE: Final = 16
+_MEMO_SIZE: Final = 1 << 12
+_DIGITS: Final = rb"\d{1,18}"
+_GROUPED: Final = rb"\d{1,3}(?:,\d{3}){0,5}"
+_FRACTION: Final = rb"(?:\.\d{1,40})?"
+
+
+class BlockRow(NamedTuple):
+    """A row of a launch.
+
+    Attributes:
+        tail: what it has from the section to the quote before its value.
+        slot: its slot.
+        nothing: the text that stands for "none" in place of a number, where it does.
+        is_whole: its numbers have no decimals.
+    """
+
+    tail: bytes
+    slot: Slot
+    nothing: bytes | None
+    is_whole: bool
+
+
+class Block(NamedTuple):
+    """The rows of one launch.
+
+    Attributes:
+        match: finds them at a position; its groups are the ID, the cells up to the section, and the values.
+        reads: what reads the value of each row; None for whole numbers.
+        pairs: the code that each counter is kept under.
+        slots: the slot of each row.
+        is_grouped: digits are grouped by commas, which are to be taken out before reading.
+        is_neutral: there are but digits, which mean the same in every locale.
+    """
+
+    match: Callable[[bytes, int], re.Match[bytes] | None]
+    reads: tuple[Callable[[bytes], float] | None, ...]
+    pairs: array[int]
+    slots: list[Slot]
+    is_grouped: bool
+    is_neutral: bool
+
+    def values(self, columns: Sequence[Sequence[bytes]], count: int) -> array[float]:
+        """The values of the first ``count`` launches, row by row, from the texts of each row."""
+        rows = len(self.slots)
+        values = array("d", bytes(8 * count * rows))
+        view = np.frombuffer(values)
+        for place, (read, column) in enumerate(zip(self.reads, columns, strict=True)):
+            text = b" ".join(column[:count])
+            if self.is_grouped:
+                text = text.replace(b",", b"")
+            if read is None:
+                view[place::rows] = np.fromstring(text, dtype=np.int64, sep=" ")
+            else:
+                view[place::rows] = list(map(read, text.split()))
+        return values
+
+
+class Blocks:
+    """Makes blocks of the launches that come along.
+
+    Args:
+        cells: how many cells stand between the ID and the section.
+    """
+
+    def __init__(self, cells: int) -> None:
+        self._cells = cells
+        self._last: tuple[object, ...] = ()
+        self._made: dict[tuple[object, ...], Block] = {}
+
+    def block(self, rows: Sequence[BlockRow], ending: bytes, *, is_grouped: bool) -> Block | None:
+        """The block of a launch with these rows, if the launch before it had the same."""
+        if not 0 < len(rows) <= MAX_ROWS:
+            return None
+        key = (*((row.tail, row.nothing, row.is_whole) for row in rows), ending, is_grouped)
+        again, self._last = key == self._last, key
+        if again and key not in self._made and len(self._made) < _MAX_MADE:
+            self._made[key] = _block_of(self._cells, rows, ending, is_grouped=is_grouped)
+        return self._made.get(key)
+
+
+class _Memo(dict[bytes, float]):
+    """Numeral -> value in base units; percentages come again and again."""
+
+    def __init__(self, suffix: bytes) -> None:
+        self._suffix = suffix
+
+    def __missing__(self, text: bytes) -> float:
+        value = float(text + self._suffix)
+        if len(self) < _MEMO_SIZE:
+            self[text] = value
+        return value
+
+
+def _block_of(cells: int, rows: Sequence[BlockRow], ending: bytes, *, is_grouped: bool) -> Block:
+    values = [b"(" + _value(row, is_grouped=is_grouped) + b")" + re.escape(ending) + rb"\n" for row in rows]
+    pattern = rb'"(\d{1,18})(",' + rb'"[^"\n]*",' * cells + rb")" + re.escape(rows[0].tail) + values[0]
+    for row, value in zip(rows[1:], values[1:], strict=True):
+        pattern += rb'"\1\2' + re.escape(row.tail) + value
+    memos: dict[bytes, _Memo] = {}
+    return Block(
+        match=re.compile(pattern).match,
+        reads=tuple(_reading(row, memos) for row in rows),
+        pairs=array("i", (row.slot.pair for row in rows)),
+        slots=[row.slot for row in rows],
+        is_grouped=is_grouped,
+        is_neutral=not is_grouped and all(row.is_whole for row in rows),
+    )
+
+
+def _value(row: BlockRow, *, is_grouped: bool) -> bytes:
+    if row.nothing is not None:
+        return re.escape(row.nothing)
+    return (_GROUPED if is_grouped else _DIGITS) + (b"" if row.is_whole else _FRACTION)
+
+
+def _reading(row: BlockRow, memos: dict[bytes, _Memo]) -> Callable[[bytes], float] | None:
+    if row.nothing is not None:
+        return lambda _: NAN
+    if row.is_whole:
+        return None
+    suffix = row.slot.suffix
+    return memos.setdefault(suffix, _Memo(suffix)).__getitem__
