@@ -126,7 +126,7 @@ def _record_type(name: str, role: Role | None, detail: Detail | None, arguments:
         fields += [("tid", _TYPES["id"], None)]
     if detail == "full":
         fields += [("args", dict[str, Any] | None if role == "profiled_range" else arguments | None, None)]
-    return msgspec.defstruct(f"{name}Event", fields, gc=False, tag_field="cat", tag=name)
+    return msgspec.defstruct(f"{role or 'Counted'}Event", fields, gc=False, tag_field="cat", tag=name)
 
 
 def _arguments_type(role: Role) -> Any:
@@ -193,7 +193,7 @@ class EventDecoder:
 
     def _built(self, found: Mapping[str, Any]) -> Event:
         name, phase = found.get("cat"), found.get("ph")
-        name, phase = (value if isinstance(value, str) else None for value in (name, phase))
+        name, phase = (json_repair.as_text(value) if isinstance(value, str) else None for value in (name, phase))
         if phase == "M" and name not in self._types:
             return _metadata(found)
         if name is None or not self._known(name):
@@ -223,7 +223,7 @@ class EventDecoder:
     def _known(self, name: str) -> bool:
         """Whether there is a type for the category; there is one from now on, unless there are too many."""
         if name not in self._types and len(self._types) < MAX_CATEGORIES:
-            self._add(Category(json_repair.as_text(name)))
+            self._add(Category(name))
             self._many, self._one = self._decoders()
         return name in self._types
 

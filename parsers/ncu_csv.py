@@ -155,14 +155,16 @@ class _Reader:
 
     def _read_last(self, piece: Piece) -> None:
         """The last line of a file that does not end in a line end: what is not surely whole is cut off."""
-        remarks, layout = self.gathered.remarks, self._page.layout if self._page is not None else None
-        damaged = remarks.damaged
-        if layout is None or layout.quoted:
+        remarks, layout, line = self.gathered.remarks, self._page.layout if self._page is not None else None, piece.body
+        if layout is None or self._open or not line.startswith(b'"'):
+            remarks.cut = layout is not None and not layout.quoted and layout.row_start.match(line) is not None
+            if not remarks.cut:
+                self._read(piece)
+            return
+        row = cut_row(line)
+        remarks.cut = row.is_open or not layout.quoted or not layout.fits(row)
+        if not remarks.cut:
             self._read(piece)
-        else:
-            remarks.cut = True
-        if remarks.damaged > damaged:
-            remarks.damaged, remarks.cut = damaged, True
 
     def _other(self, line: bytes, number: int) -> None:
         """A line that is no whole row of the current page."""

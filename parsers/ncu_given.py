@@ -54,8 +54,7 @@ class Given:
         if first is None or value is None or value != value:
             return
         known = self._value(first)
-        digits = max(first.decimals, numbers.decimals(text))
-        rounding = 10.0 ** (first.unit.exponent - digits) + 10.0 ** (slot.unit.exponent - digits)
+        rounding = _step(first, first.decimals) + _step(slot, numbers.decimals(text))
         if first.pair != slot.pair or (known is not None and abs(known - value) > 0.5001 * rounding):
             remarks.conflict(slot.name, number)
 
@@ -71,6 +70,11 @@ class Given:
             row += 1
         value = to.values[row] if row < len(to.values) else float("nan")
         return value if value == value else None
+
+
+def _step(slot: Slot, digits: int) -> float:
+    """By how much values with this many decimals differ at least; 0 for none, for whole numbers are printed without."""
+    return 10.0 ** (slot.unit.exponent - digits) if digits > 0 else 0.0
 
 
 class GivenToAll(Given):

@@ -72,7 +72,9 @@ class Layout:
 
     def fits(self, row: Row) -> bool:
         """Whether the row has the cells that a row of this page must have, and no more than the header."""
-        count = len(row.cells) - (len(row.cells) > len(self.columns) and not row.cells[-1])
+        count = len(row.cells)
+        if row.is_ragged and (self.quoted or count > len(self.columns)):
+            count -= 1
         return self.last_needed < count <= len(self.columns)
 
     @cached_property
@@ -153,12 +155,14 @@ class Row(NamedTuple):
         cells: without their quotes.
         end: where the row ended; what follows is other text.
         is_open: the last quote was never closed: the row goes on in the next line, or was cut.
+        is_ragged: the row ends in a comma, so that its last cell is empty, or none.
         starts: where in the line each cell begins, its quote included; None if all cells are quoted and have no quotes.
     """
 
     cells: list[bytes]
     end: int
     is_open: bool = False
+    is_ragged: bool = False
     starts: list[int] | None = None
 
     def start(self, place: int) -> int:
@@ -180,7 +184,7 @@ def cut_row(line: bytes) -> Row:
         if last.endswith(b'",'):
             cells[-1] = last[:-2]
             cells.append(b"")
-            return Row(cells, len(line))
+            return Row(cells, len(line), is_ragged=True)
     return _cut_any(line)
 
 
@@ -192,7 +196,7 @@ def _cut_any(line: bytes) -> Row:
         if line[at : at + 1] == b'"':
             cell, end = _quoted(line, at + 1)
             if end < 0:
-                return Row(cells, size, True, starts)
+                return Row(cells, size, is_open=True, starts=starts)
         else:
             comma = line.find(b",", at)
             end = size if comma < 0 else comma
@@ -200,7 +204,7 @@ def _cut_any(line: bytes) -> Row:
         cells.append(cell)
         starts.append(at)
         if line[end : end + 1] != b",":
-            return Row(cells, end, False, starts)
+            return Row(cells, end, is_ragged=at == end == size, starts=starts)
         at = end + 1
 
 

@@ -159,8 +159,9 @@ class Numbers:
         if numeral is not None:
             value = float(numeral + suffix)
             return value if -1e308 < value < 1e308 else NAN
-        if text.endswith(b")") and not text.startswith(b"("):
-            return self.read(text.partition(b" (")[0], suffix, line=line, whole=whole)  # the values per instance
+        total, parenthesis, _ = text.partition(b" (")
+        if parenthesis and text.endswith(b")"):  # the values of all instances follow
+            return self.read(total, suffix, line=line, whole=whole)
         stripped = text.strip().lstrip(b"+-").lower()
         return NAN if stripped in _NOTHING or stripped.startswith((b"(!)", b"(")) else None
 
@@ -213,8 +214,8 @@ class Numbers:
 
     def _contradiction(self, comma: Witness, point: Witness) -> ReadError:
         return ReadError(
-            f'{self._name}:{comma.line}: "{comma.text}" has a decimal comma, but line {point.line} a decimal point '
-            f'("{point.text}"); two files in one? Split it, or export again with LC_ALL=C'
+            f'{self._name}:{comma.line}: "{comma.text}" is of a locale with decimal commas, "{point.text}" in line '
+            f"{point.line} of one with decimal points; two files in one? Split it, or export again with LC_ALL=C"
         )
 
     def decimals(self, text: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The wide pages of an Nsight Compute CSV (``--page raw``): a launch a row, a metric a column, the units before them."""
+"""The wide pages of an Nsight Compute CSV (``--page raw``): a launch a row, a metric a column, units above."""
 
 from __future__ import annotations
 

@@ -212,6 +212,8 @@ class _Gunzipped(io.RawIOBase):
                 self._known_bytes -= len(data)
             return self._stream.read1(size)
         except EOFError:
+            if self._reopen is None and not self._read_bytes:
+                raise ReadError(f"{self._name}: damaged gzip after 0 bytes: it ends there") from None
             if self._reopen is None:
                 return b""
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Nsight Compute CSV made in memory, in any dialect, and what a reader should make of it: for the tests of that reader."""
+"""Nsight Compute CSV made in memory, in any dialect: for the tests of its reader."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from ds2prof.errors import Ds2profError
 from ds2prof.parsers import ncu_csv
 from ds2prof.parsers.sources import HEAD_BYTES, Source
 
@@ -132,6 +133,16 @@ def source(content: bytes | str, name: str = "nsight.csv") -> Source:
 
 def read(content: bytes | str):
     return ncu_csv.parse(source(content)).require("kernels", "counters", "devices", "processes")
+
+
+def read_or_refused(content: bytes):
+    """The profile; None where the project's own error refuses the bytes, in one line."""
+    try:
+        return read(content)
+    except Ds2profError as error:
+        message = str(error)
+    assert "\n" not in message
+    return None
 
 
 def counters(profile) -> list[tuple[int, str, str, float | None]]:

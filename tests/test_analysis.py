@@ -93,6 +93,11 @@ def test_kernels_by_name_carry_their_pipes_weighted_by_cycles():
     assert rows["k<1>(int)"]["excl_ns"] is None
 
 
+def test_counters_that_are_no_numbers_of_cycles_are_unknown():
+    answer = core.core_utilization(counters_profile([("a", 100, 0.5), ("b", float("inf"), 0.9), ("c", -7, 0.9)]))
+    assert (answer.rows()[0]["utilization"], answer.rows()[0]["coverage"]) == (0.5, 1.0)
+
+
 # ---- windows and totals
 
 
@@ -137,6 +142,12 @@ def test_a_replayed_capture_has_no_window():
     assert (found.launches, found.kernel_dur_ns) == (1, 1000)
 
 
+def test_a_launch_without_times_makes_the_busy_time_unknown_not_smaller():
+    found = totals(profile(kernels=(KERNEL, [("a", 0, 7, 0, 100), ("b", 0, 7, 200, None)])))
+    assert (found.launches, found.kernel_dur_ns, found.busy_ns) == (2, None, None)
+    assert (found.window_ns, found.gpu_compute_utilization, found.devices) == (None, None, ())
+
+
 def test_a_cpu_run_has_no_gpu_totals():
     made = profile(meta=Meta(file="m", tool="t", format="t", domain="cpu"), ops=(("name", "start_ns", "dur_ns"), []))
     assert totals(made).launches is None
@@ -157,6 +168,18 @@ def test_kernels_without_a_duration_leave_their_group_unknown():
     made = profile(meta=counters_profile([]).meta, kernels=(("name", "dur_ns"), [("a", 5), ("b", None), ("b", 3)]))
     rows = rows_by_key(kernels.kernel_times(made, "kernel"))
     assert (rows["a"]["dur_ns"], rows["b"]["dur_ns"], rows["b"]["calls"]) == (5, None, 2)
+
+
+def test_sums_are_exact_beyond_what_a_double_holds():
+    made = profile(
+        meta=counters_profile([]).meta, kernels=(("name", "dur_ns"), [("a", (1 << 60) + 1), ("a", 1), ("b", 1)])
+    )
+    assert rows_by_key(kernels.kernel_times(made, "kernel"))["a"]["dur_ns"] == (1 << 60) + 2
+
+
+def test_an_unknown_stream_is_a_key_of_its_own():
+    rows = kernels.kernel_times(profile(kernels=(KERNEL, [("a", 0, None, 0, 9), ("b", 0, 0, 20, 5)])), "stream").rows()
+    assert [(row["device"], row["stream"], row["dur_ns"]) for row in rows] == [(0, None, 9), (0, 0, 5)]
 
 
 def test_classes_and_streams_group_kernels():
@@ -253,6 +276,55 @@ def test_correlation_ids_repeat_across_processes():
     assert rows_by_key(phases.range_times(made, "phase"))["loss"]["dur_ns"] == 10
 
 
+def test_calls_are_told_apart_by_process_even_where_waits_have_none():
+    made = profile(
+        kernels=(("name", "process", "correlation", "start_ns", "dur_ns"), [("k", 2, 5, 500, 10)]),
+        api=(
+            (*CALL, "domain"),
+            [
+                ("cudaLaunchKernel", 1, 1, 110, 5, 5, "runtime"),
+                ("cudaLaunchKernel", 2, 1, 310, 5, 5, "runtime"),
+                ("Event Sync", None, None, 100, 5, 5, "sync"),
+            ],
+        ),
+        ranges=(RANGE, [("p", "phase", "forward", 1, 1, 100, 50), ("p", "phase", "loss", 2, 1, 300, 50)]),
+    )
+    assert rows_by_key(phases.range_times(made, "phase"))["loss"]["dur_ns"] == 10
+
+
+def test_the_first_of_several_calls_with_one_correlation_is_the_launch():
+    made = profile(
+        kernels=(("name", "correlation", "start_ns", "dur_ns"), [("k", 5, 500, 10)]),
+        api=(CALL, [("cuLaunchKernel", 1, 1, 210, 5, 5), ("cudaLaunchKernel", 1, 1, 110, 200, 5)]),
+        ranges=(RANGE, [("p", "phase", "forward", 1, 1, 100, 50), ("p", "phase", "loss", 1, 1, 200, 50)]),
+    )
+    assert rows_by_key(phases.range_times(made, "phase"))["forward"]["dur_ns"] == 10
+
+
+def test_a_step_is_unknown_where_the_one_before_it_is_missing():
+    names = ("name", "process", "correlation", "start_ns", "dur_ns")
+    made = profile(
+        kernels=(names, [("k", 1, step, 1000 * step, 10) for step in (3, 4, 6)]),
+        api=(CALL, [("cudaLaunchKernel", 1, 1, 100 * step, 5, step) for step in (3, 4, 6)]),
+        ranges=(RANGE, [("s", "iteration", str(step), 1, 1, 100 * step, 50) for step in (3, 4, 6)]),
+    )
+    rows = phases.range_times(made, "iteration").rows()
+    assert [(row["iteration"], row["step_ns"]) for row in rows] == [(3, 3010 - 300), (4, 1000), (6, None)]
+
+
+def test_copies_without_a_duration_leave_their_phase_unknown():
+    made = profile(
+        kernels=(("name", "process", "correlation", "start_ns", "dur_ns"), [("k", 1, 1, 500, 10)]),
+        copies=(
+            ("name", "kind", "process", "correlation", "dur_ns"),
+            [("c", "memcpy", 1, 1, 5), ("c", "memcpy", 1, 1, None)],
+        ),
+        api=(CALL, [("cudaLaunchKernel", 1, 1, 110, 5, 1)]),
+        ranges=(RANGE, [("p", "phase", "forward", 1, 1, 100, 50)]),
+    )
+    assert rows_by_key(phases.range_times(made, "phase"))["forward"]["copy_dur_ns"] is None
+
+
 def test_a_graph_launch_owns_every_kernel_it_started():
     made = profile(
         kernels=(
@@ -277,6 +349,19 @@ def test_a_cpu_run_shows_the_host_time_of_its_phases():
 def test_a_file_without_phases_says_what_phases_are():
     with pytest.raises(MissingDataError, match="no phase ranges"):
         phases.range_times(profile(kernels=(KERNEL, [("a", 0, 7, 0, 1)])), "phase")
+
+
+@pytest.mark.parametrize("odd", ["\u00b2", "x", "9" * 5000, "-1", "\u0663"])
+def test_iterations_that_are_no_numbers_are_kept_as_text_behind_the_others(odd):
+    ranges = (RANGE, [("s", "iteration", value, 1, 1, 100, 1) for value in (odd, "10", "9")])
+    made = profile(meta=Meta(file="m", tool="t", format="t", domain="cpu"), ranges=ranges)
+    assert [row["iteration"] for row in phases.range_times(made, "iteration").rows()] == ["9", "10", odd]
+
+
+def test_threads_of_two_processes_are_two_though_their_ids_are_equal():
+    ranges = (RANGE, [("p", "phase", "forward", 1, 1, 0, 100), ("p", "phase", "loss", 2, 1, 20, 60)])
+    made = profile(meta=Meta(file="m", tool="t", format="t", domain="cpu"), ranges=ranges)
+    assert [row["excl_ns"] for row in phases.range_times(made, "phase").rows()] == [70, 30]
 
 
 def test_iterations_are_ordered_by_number():

@@ -4,12 +4,16 @@ import csv
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
+from ds2prof.analysis import questions
+from ds2prof.cli.parse import BY
 from ds2prof.measurements import write_sidecar
 from tests.conftest import ROOT
 
@@ -215,7 +219,14 @@ def test_wrong_usage_exits_2(counters_file, args, code):
     ("content", "said"),
     [
         (b"", "empty"),
-        (b"SQLite format 3\x00....", "SQLite"),
+        (b"SQLite format 3\x00....", "SQLite database, but of no profiler"),
+        (b"SQLite format 3\x00..CREATE TABLE StringIds..CUPTI_ACTIVITY_KIND_KERNEL", "export of Nsight Systems"),
+        (b"SQLite format 3\x00..CREATE TABLE StringTable..CUPTI_ACTIVITY_KIND_KERNEL", "nvprof profile"),
+        (gzip.compress(gzip.compress(b"x")), "gzip within gzip"),
+        (b"\x80\x04\x95...", "pickle"),
+        (b'{"rocprofiler-sdk-tool":[]}', "rocprofv3"),
+        (b"======== Profiling result:\n", "nvprof"),
+        (b"Time (%),Total Time (ns),Instances,Name\n", "nsys stats"),
         (b"NVR\x00....", "Nsight Compute report"),
         (b"{}", "no PyTorch trace"),
         (b"\x1f\x8b\x08broken", "damaged gzip"),
@@ -230,6 +241,74 @@ def test_what_cannot_be_read_is_one_line_and_exit_1(tmp_path, content, said):
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert said in done.stderr
     assert "file" in done.stderr
+
+
+def test_a_file_named_to_hurt_a_terminal_is_one_clean_line(tmp_path):
+    path = tmp_path / "evil\n\x1b[2J\udcff"
+    path.write_text("hello")
+    done = ds2prof(path)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_file_with_half_a_character_in_its_name_is_read(counters_file, tmp_path, form, to_file):
+    path = counters_file.rename(tmp_path / "half\udcff")
+    to = ["-o", tmp_path / "out"] if to_file or form == "parquet" else []
+    done = ds2prof(path, path, "--format", form, *to)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_of_few_letters_gets_escapes(tmp_path, monkeypatch):
+    path = tmp_path / "counters"
+    path.write_text(ncu_csv([("カーネル", "100", "10")]))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = ds2prof(path, "--by", "name")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u30ab" in done.stdout
+
+
+def test_what_a_shell_pipes_in_under_a_name_is_read(counters_file):
+    command = f"{sys.executable} -m ds2prof parse <(cat '{counters_file}') --format tbd"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("fma\t74.00000 %")
+
+
+def test_a_pipe_to_write_to_stays_one(counters_file, tmp_path):
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    reader = subprocess.Popen(["cat", str(target)], stdout=subprocess.PIPE, text=True)
+    assert ds2prof(counters_file, "--format", "tbd", "-o", target).returncode == 0
+    assert reader.communicate(timeout=20)[0].startswith("fma\t74.00000 %")
+    assert target.is_fifo()
+
+
+def test_a_link_to_write_to_stays_one(counters_file, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert ds2prof(counters_file, "-o", tmp_path / "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert "74.00 %" in (tmp_path / "real").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [(".", "is a folder"), ("f/x", "cannot be written"), ("a" * 300, "too long")]
+)
+@pytest.mark.parametrize("form", ["table", "parquet"])
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(counters_file, tmp_path, target, said, form):
+    (tmp_path / "f").write_text("kept")
+    done = ds2prof(counters_file, "--format", form, "-o", tmp_path / target)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert said in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([counters_file.name, "f"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full, a tool for this test")
+def test_a_full_disk_is_one_line(counters_file):
+    command = f"{sys.executable} -m ds2prof parse '{counters_file}' >/dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "No space left" in done.stderr
 
 
 def test_a_missing_file_is_one_line_and_exit_1(tmp_path):
@@ -259,3 +338,7 @@ def test_every_command_has_help_with_an_example():
         )
         assert done.returncode == 0
         assert f"ds2prof {' '.join(command)}".strip() in done.stdout
+
+
+def test_the_command_offers_every_key_that_can_be_answered():
+    assert set(BY) == set(questions.KEYS)

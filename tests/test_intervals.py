@@ -106,3 +106,13 @@ def test_rounding_keeps_the_sum(parts):
     rounded = rounded_to_sum(np.array(parts), total)
     assert rounded.sum() == total
     assert (np.abs(rounded - np.array(parts)) <= 1 + abs(sum(parts) - total)).all()
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=10), st.integers(-(10**18), 10**18))
+def test_rounding_keeps_even_a_sum_that_is_far_off(parts, total):
+    assert rounded_to_sum(np.array(parts), total).sum() == total
+
+
+def test_rounding_leaves_nothing_at_nothing():
+    assert rounded_to_sum(np.array([0.0, 5.0, 5.0, 0.0]), 9).tolist() == [0, 4, 5, 0]
+    assert rounded_to_sum(np.array([0.0, 4.6, 4.6, 0.0]), 10).tolist() == [0, 5, 5, 0]

@@ -133,12 +133,12 @@ def test_a_decimal_comma_is_found_by_what_can_be_nothing_else(text):
 def test_contradictory_numerals_are_an_error_that_names_both_lines():
     numbers = Numbers("f.csv")
     value("33.62", numbers=numbers, line=4)
-    with pytest.raises(ReadError, match=r'f\.csv:9: "65,77" .* line 4 .*"33\.62"'):
+    with pytest.raises(ReadError, match=r'f\.csv:9: "65,77" .*"33\.62" in line 4'):
         value("65,77", numbers=numbers, line=9)
 
 
 def test_a_point_where_commas_were_found_is_an_error_that_names_both_lines():
-    with pytest.raises(ReadError, match=r'f\.csv:9: "65,77" .* line 12 .*"33\.62"'):
+    with pytest.raises(ReadError, match=r'f\.csv:9: "65,77" .*"33\.62" in line 12'):
         value("33.62", numbers=comma_numbers(), line=12)
 
 
@@ -182,7 +182,7 @@ def test_a_certain_locale_settles_all_doubts():
 
 @given(st.integers(0, 10**17), st.integers(0, 6), st.sampled_from(["", "%", "us", "Gbyte", "cycle/nsecond"]))
 def test_a_value_is_the_double_nearest_to_what_is_printed(digits, places, unit):
-    text = f"{Fraction(digits, 10**places):.{places}f}" if places == 0 else _fixed(digits, places)
+    text = _fixed(digits, places) if places else str(digits)
     exact = Fraction(digits, 10**places) * Fraction(10) ** unit_of(unit).exponent
     numbers = Numbers("f.csv")
     value("0.5", numbers=numbers)

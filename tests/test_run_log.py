@@ -38,6 +38,13 @@ def test_the_rates_are_those_of_the_fenced_stretch(tmp_path):
     assert profile.warnings == ()
 
 
+def test_the_log_of_a_run_on_a_gpu_says_nothing_of_its_launches(tmp_path):
+    totals = questions.totals_of(read(written(tmp_path, {**HEADER, "device": "cuda"}, *STEPS, STRETCH)))
+    assert totals["samples_per_s"] == 400.0
+    assert {totals[key] for key in ("launches", "kernel_dur_ns", "busy_ns", "copies", "window_ns")} == {None}
+    assert totals["devices"] == ()
+
+
 def test_iterations_are_kept_as_written(tmp_path):
     rows = questions.answers(read(written(tmp_path, HEADER, *STEPS, STRETCH)), None)[0].rows()
     assert rows == [{**step, "skipped": 0} for step in STEPS]

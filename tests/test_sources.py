@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,27 @@ def test_a_folder_leaves_out_what_is_no_measurement(tmp_path):
     (tmp_path / "sub").mkdir()
     names = [Path(name).name for name, _ in contents(tmp_path)]
     assert names == ["torch_bs9.json", "torch_bs10.json"]
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(gzip.compress(b"x" * 200_000),))
+    writer.start()
+    (source,) = find_sources(tmp_path / "pipe")
+    writer.join()
+    assert (source.open().read(), source.open().read(3)) == (b"x" * 200_000, b"xxx")
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "no file is named"), ("a" * 5000, "too long"), ("nowhere", "No such")])
+def test_a_name_of_no_file_is_an_error(name, said):
+    with pytest.raises(ReadError, match=said):
+        contents(name)
+
+
+def test_a_gzip_of_no_byte_is_an_error(tmp_path):
+    (tmp_path / "f").write_bytes(gzip.compress(b"abc")[:9])
+    with pytest.raises(ReadError, match="damaged gzip after 0 bytes"):
+        contents(tmp_path / "f")
 
 
 def test_an_empty_folder_is_an_error(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ds2prof.analysis.answers import Answer
 from ds2prof.report import text
-from ds2prof.report.documents import as_csv, as_json, document
+from ds2prof.report.documents import as_csv, as_json, document, write_parquet
 from ds2prof.tables import Meta
 
 META = Meta(file="f.json", tool="t", format="x")
@@ -40,9 +40,15 @@ def test_a_shortened_name_keeps_both_ends():
     assert text.shortened("abc", 7) == "abc"
 
 
-@given(st.text(), st.integers(3, 40))
-def test_shortening_never_lengthens(name, width):
-    assert len(text.shortened(name, width)) <= max(width, len(name))
+@given(st.text(st.characters() | st.sampled_from("漢字カー\u0301\u0302e")), st.integers(1, 40))
+def test_a_shortened_name_fits_its_columns(name, width):
+    assert text.display_width(text.shortened(name, width)) <= width
+
+
+def test_wide_characters_take_two_columns_and_combining_ones_none():
+    assert (text.display_width("漢字"), text.display_width("e\u0301")) == (4, 1)
+    assert text.shortened("漢字漢字漢字", 6) == "漢字…"
+    assert text.shortened("漢字漢字漢字", 8) == "漢字…字"
 
 
 def test_columns_without_any_value_are_left_out():
@@ -64,6 +70,24 @@ def test_a_hostile_name_cannot_steer_the_terminal():
 
 def test_the_ancestors_lines_have_its_form():
     assert text.tbd([("fma", 0.1750765), ("fp16", None)]) == "fma\t17.50765 %\nfp16\tn/a"
+
+
+def test_json_is_ascii_so_that_no_name_can_steer_a_terminal_or_fail_in_its_encoding():
+    made = document(Answer("name", {"name": ["漢\x9b\udcff"]}), meta=META, totals={}, warnings=[])
+    written = as_json([made], many=False)
+    assert written.isascii()
+    assert json.loads(written)["rows"] == [{"name": "漢\x9b\udcff"}]
+
+
+def test_half_a_character_is_no_reason_to_fail():
+    assert text.cleaned("a\udcffb") == "a\ufffdb"
+
+
+def test_parquet_holds_one_kind_of_value_in_a_column(tmp_path):
+    import pyarrow.parquet as pq
+
+    write_parquet([(META, Answer("iteration", {"iteration": [3, "x\udcff", None]}))], tmp_path / "out")
+    assert pq.read_table(tmp_path / "out").column("iteration").to_pylist() == ["3", "x\\udcff", None]
 
 
 def test_json_has_no_nan_and_unknown_is_null():

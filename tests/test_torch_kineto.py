@@ -305,6 +305,13 @@ def test_a_category_never_seen_is_counted():
     assert len(loaded.tables["kernels"]) == 2
 
 
+@pytest.mark.parametrize("category", ["", "\0", "a b\n", "\u4e16", "\ud800", "x" * 500])
+def test_a_category_of_any_spelling_is_counted(category):
+    loaded = load([kernel(), event(category, "x"), event(category, "y")])
+    assert sorted(loaded.meta.facts["events"].values()) == [1, 2]
+    assert "".join(loaded.meta.facts["events"]).encode()
+
+
 def test_more_categories_than_anyone_would_write_are_still_read():
     events = [event(f"category {number}", "x") for number in range(700)]
     loaded = load([*events, kernel()])
