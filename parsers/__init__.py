@@ -7,7 +7,7 @@ the file's name. To add one: write the module, add its name to :data:`PARSERS`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -64,18 +64,31 @@ def parse_source(source: Source) -> Profile:
 
 
 def read_all(
-    path: str | Path, *, tables: Sequence[str] = ("kernels",), progress: Progress | None = None
+    path: str | Path,
+    *,
+    tables: Sequence[str] = ("kernels",),
+    progress: Progress | None = None,
+    refused: Callable[[ReadError], None] | None = None,
 ) -> Iterator[Profile]:
     """The profiles behind a path (a file, a folder, an archive of ranks, ``-``), ``tables`` loaded, sidecar merged.
+
+    With ``refused``, that is told of each file of a folder or archive that cannot be read, and the others are given.
 
     Raises:
         ReadError: a file cannot be read as what it is, or is of no known format.
     """
     for source in find_sources(path, progress=progress):
-        profile = parse_source(source)
-        if source.path is not None:
-            profile.attach_run(read_sidecar(source.path))
-        yield profile.require(*tables)
+        try:
+            profile = parse_source(source)
+            if source.path is not None:
+                profile.attach_run(read_sidecar(source.path))
+            profile.require(*tables)
+        except ReadError as error:
+            if refused is None:
+                raise
+            refused(error)
+            continue
+        yield profile
 
 
 def read(path: str | Path, *, tables: Sequence[str] = ("kernels",)) -> Profile:

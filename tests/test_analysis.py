@@ -116,7 +116,7 @@ def test_two_devices_are_two_unions_and_the_top_level_is_their_sum():
     made = profile(kernels=(KERNEL, [("a", 0, 7, 0, 100), ("b", 1, 7, 0, 50)]))
     found = totals(made)
     assert [(device.device, device.busy_ns) for device in found.devices] == [(0, 100), (1, 50)]
-    assert (found.busy_ns, found.window_ns) == (150, 200)
+    assert (found.busy_ns, found.window_ns, found.window_source) == (150, 150, "device operations")
 
 
 def test_the_window_is_taken_from_the_most_trusted_source():

@@ -342,3 +342,28 @@ def test_every_command_has_help_with_an_example():
 
 def test_the_command_offers_every_key_that_can_be_answered():
     assert set(BY) == set(questions.KEYS)
+
+
+def test_one_bad_file_of_several_does_not_cost_the_others(counters_file, tmp_path):
+    (tmp_path / "bad").write_bytes(b"NVR\x00....")
+    done = ds2prof(tmp_path / "bad", counters_file, "--format", "tbd")
+    assert done.stdout.startswith("fma\t74.00000 %")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "bad: an Nsight Compute report" in done.stderr
+
+
+def test_a_folder_with_an_unreadable_kind_shows_the_rest_and_names_it(tmp_path):
+    (tmp_path / "nsight_bs4.csv").write_text(ncu_csv(THREE))
+    (tmp_path / "nsys_bs4.nsys-rep").write_bytes(b"NVIDIA Tegra Profiler Report 1.")
+    done = ds2prof(tmp_path, "--by", "core", "--format", "json")
+    assert json.loads(done.stdout)["rows"][0]["utilization"] == pytest.approx(0.74)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "nsys_bs4.nsys-rep" in done.stderr
+
+
+def test_each_bad_file_has_a_line_of_its_own(tmp_path):
+    (tmp_path / "one").write_bytes(b"NVR\x00....")
+    (tmp_path / "two").write_bytes(b"SQLite format 3\x00....")
+    done = ds2prof(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ["one: " in line or "two: " in line for line in done.stderr.splitlines()] == [True, True]

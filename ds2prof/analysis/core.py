@@ -28,6 +28,7 @@ class PipeReadings:
         metric: the one metric of this file that stands for it.
         values: utilization of each launch, ratio to the pipe's own peak; NaN where unknown.
         warning: what a reader must know of this metric, or None.
+        is_converted: the file has a share of active cycles alone, which the launches' own cycles turned into this one.
         subset_of: the pipe whose work already holds this one's, or None.
     """
 
@@ -36,6 +37,7 @@ class PipeReadings:
     values: FloatArray
     warning: str | None
     subset_of: str | None
+    is_converted: bool = False
 
 
 def has_counters(profile: Profile) -> bool:
@@ -136,7 +138,11 @@ def pipe_readings(profile: Profile) -> list[PipeReadings]:
         choice = counters.choose(pipe, available, chip=chip)
         values = None if choice is None else _choice_values(profile, choice)
         if choice is not None and values is not None and not np.isnan(values).all():
-            found.append(PipeReadings(pipe, choice.metric, values, choice.warning, choice.subset_of))
+            found.append(
+                PipeReadings(
+                    pipe, choice.metric, values, choice.warning, choice.subset_of, choice.needs_active_conversion
+                )
+            )
     return found
 
 
@@ -182,6 +188,11 @@ def _chip(profile: Profile) -> str | None:
 
 def _notes(profile: Profile, readings: Sequence[PipeReadings], cycles: FloatArray) -> tuple[str, ...]:
     notes = [f"{reading.pipe}: {reading.warning}" for reading in readings if reading.warning]
+    notes += [
+        f"{reading.pipe}: a share of active cycles, turned into one of elapsed cycles by each launch's own"
+        for reading in readings
+        if reading.is_converted
+    ]
     present = {reading.pipe for reading in readings}
     notes += [
         f"{reading.pipe} work is part of {reading.subset_of}'s on this chip; never add the two"

@@ -66,7 +66,12 @@ def totals(profile: Profile) -> Totals:
     window = windows.time_window(profile)
     has_times = profile.meta.times == "real" and timed(kernels) is kernels
     found = by_device(kernels, copies) if has_times else []
-    devices = tuple(_device(kernels.take(rows), device, window) for device, rows in found)
+    devices = tuple(
+        _device(
+            kernels.take(rows), device, _own_window(window, kernels.take(rows), copies.take(rows_of(copies, device)))
+        )
+        for device, rows in found
+    )
     busy_ns = sum(device.busy_ns for device in devices) if has_times else None
     known = window is not None and bool(devices)
     window_ns = sum(device.window_ns or 0 for device in devices) if known else None
@@ -93,12 +98,22 @@ def launches(kernels: Table) -> int:
 def by_device(kernels: Table, copies: Table) -> list[tuple[int | None, BoolArray]]:
     """Each device that did any work, with the mask of its kernels; None for rows without a device."""
     seen = {value for table in (kernels, copies) for value in _distinct(table)}
-    column = kernels["device"]
-    values, present = kernels.ints("device"), column.present
     return [
-        (device, present & (values == device) if device is not None else ~present)
-        for device in sorted(seen, key=lambda device: (device is None, device or 0))
+        (device, rows_of(kernels, device)) for device in sorted(seen, key=lambda device: (device is None, device or 0))
     ]
+
+
+def rows_of(table: Table, device: int | None) -> BoolArray:
+    """Mask of the rows of one device; of those without one for None."""
+    present = table["device"].present
+    return present & (table.ints("device") == device) if device is not None else ~present
+
+
+def _own_window(window: TimeWindow | None, kernels: Table, copies: Table) -> TimeWindow | None:
+    """The window of one device: that of the whole profile, unless it was only taken from the devices' operations."""
+    if window is None or window.source != windows.OPERATIONS:
+        return window
+    return windows.from_operations(kernels, copies)
 
 
 def _distinct(table: Table) -> set[int | None]:

@@ -11,6 +11,7 @@ import numpy as np
 from ds2prof.tables import BoolArray, IntArray, Profile, Table
 
 TABLES: Final = ("ranges", "api", "spans", "kernels", "copies")
+OPERATIONS: Final = "device operations"
 _START: Final = re.compile(r"(?:cuda|cu|hip)ProfilerStart")
 _STOP: Final = re.compile(r"(?:cuda|cu|hip)ProfilerStop")
 
@@ -39,7 +40,8 @@ def time_window(profile: Profile) -> TimeWindow | None:
     profile.require(*TABLES)
     if profile.meta.times != "real":
         return None
-    for found in (_from_ranges(profile), _from_calls(profile), _from_span(profile), _from_operations(profile)):
+    kernels, copies = profile.table("kernels"), profile.table("copies")
+    for found in (_from_ranges(profile), _from_calls(profile), _from_span(profile), from_operations(kernels, copies)):
         if found is not None and found.length_ns > 0:
             return found
     return None
@@ -94,10 +96,9 @@ def _from_span(profile: Profile) -> TimeWindow | None:
     return _covering(profile.table("spans"), "profiler span")
 
 
-def _from_operations(profile: Profile) -> TimeWindow | None:
-    found = [_covering(profile.table(name), "device operations") for name in ("kernels", "copies")]
-    windows = [window for window in found if window is not None]
+def from_operations(kernels: Table, copies: Table) -> TimeWindow | None:
+    """From the first start to the last end of the device's own operations: the last resort, for each device its own."""
+    windows = [window for table in (kernels, copies) if (window := _covering(table, OPERATIONS)) is not None]
     if not windows:
         return None
-    start_ns, stop_ns = min(w.start_ns for w in windows), max(w.stop_ns for w in windows)
-    return TimeWindow(start_ns, stop_ns, "device operations")
+    return TimeWindow(min(w.start_ns for w in windows), max(w.stop_ns for w in windows), OPERATIONS)

@@ -6,13 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from ds2prof.errors import UsageError
+from ds2prof.errors import Ds2profError, MissingDataError, ReadError, UsageError
 from ds2prof.measurements import written_whole
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Result:
     profile: Profile
     answers: list[Answer]
     totals: dict[str, Any]
+    tbd_lines: list[tuple[str, float | None]] = field(default_factory=list)
 
 
 @click.command()
@@ -64,12 +65,25 @@ def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, 
         raise UsageError("--format parquet: needs -o FILE")
     if form == "tbd" and by not in (None, "core"):
         raise UsageError(f"--format tbd: prints the four lines of core utilization; drop --by {by}")
-    results = _results(files, by=by, form=form)
+    results, failures = _results(files, by=by, form=form)
+    if not results:
+        _fail(failures)
     if form == "parquet":
         _write_parquet(results, output, top=top)
     else:
         _emit(_WRITERS[form](results, top=top, to_file=output is not None), output)
     _qualify(results, form=form)
+    if failures:  # the others were answered; each of these still counts
+        _fail(failures)
+
+
+def _fail(failures: Sequence[Ds2profError]) -> NoReturn:
+    """A line for each failure; the last is raised."""
+    from ds2prof.report.text import cleaned
+
+    for failure in failures[:-1]:
+        click.echo(f"ds2prof: {cleaned(str(failure))}", err=True)
+    raise failures[-1]
 
 
 def _qualify(results: Sequence[Result], *, form: str) -> None:
@@ -84,18 +98,41 @@ def _qualify(results: Sequence[Result], *, form: str) -> None:
             click.echo(f"ds2prof: {cleaned(line)}", err=True)
 
 
-def _results(files: Sequence[str], *, by: str | None, form: str) -> list[Result]:
+def _results(files: Sequence[str], *, by: str | None, form: str) -> tuple[list[Result], list[Ds2profError]]:
+    """(what could be answered, why the rest could not): one bad file does not cost the others."""
     from ds2prof.analysis import questions
+
+    results: list[Result] = []
+    failures: list[Ds2profError] = []
+    tables = questions.tables_for("core" if form == "tbd" else by)
+    with _progress(files) as progress:
+        for profile in _profiles(files, tables, progress=progress, failures=failures):
+            try:
+                results.append(_answered(profile, by=by, form=form))
+            except MissingDataError as error:
+                failures.append(error)
+    return results, failures
+
+
+def _profiles(
+    files: Sequence[str], tables: Sequence[str], *, progress: Progress | None, failures: list[Ds2profError]
+) -> Iterator[Profile]:
     from ds2prof.parsers import read_all
 
-    asked = "core" if form == "tbd" else by
-    results: list[Result] = []
-    with _progress(files) as progress:
-        for file in files:
-            for profile in read_all(file, tables=questions.tables_for(asked), progress=progress):
-                found = [] if form == "tbd" else questions.answers(profile, by, screens=form == "table")
-                results.append(Result(profile, found, questions.totals_of(profile)))
-    return results
+    for file in files:
+        try:
+            yield from read_all(file, tables=tables, progress=progress, refused=failures.append)
+        except ReadError as error:
+            failures.append(error)
+
+
+def _answered(profile: Profile, *, by: str | None, form: str) -> Result:
+    from ds2prof.analysis import core, questions
+
+    if form == "tbd":
+        return Result(profile, [], {}, core.tbd_lines(profile))
+    found = questions.answers(profile, by, screens=form == "table")
+    return Result(profile, found, questions.totals_of(profile))
 
 
 @contextmanager
@@ -143,10 +180,9 @@ def _devices(profile: Profile) -> list[str]:
 
 
 def _as_tbd(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
-    from ds2prof.analysis.core import tbd_lines
     from ds2prof.report.text import tbd
 
-    return "\n".join(tbd(tbd_lines(result.profile)) for result in results)
+    return "\n".join(tbd(result.tbd_lines) for result in results)
 
 
 def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:

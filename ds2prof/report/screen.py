@@ -52,7 +52,7 @@ def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
         return ["CPU run: no GPU work in this file; the tables are of host operators and ranges"]
     if totals["launches"] is None:
         return ["no launches were recorded"]
-    work = f"{totals['launches']:,} launches"
+    work = f"{totals['launches']:,} launch{'' if totals['launches'] == 1 else 'es'}"
     if totals["kernel_dur_ns"] is not None:
         work += f", {units.format_ns(totals['kernel_dur_ns'])} of kernels"
     if totals["busy_ns"] is not None:
