@@ -98,6 +98,7 @@ def measured(method: str, path: Path) -> dict[str, float]:
     import msgspec  # noqa: F401  what the methods import is not what is measured
     import numpy as np  # noqa: F401
 
+    import ds2prof.parsers.kineto_result
     import ds2prof.parsers.ncu_csv
     import ds2prof.parsers.torch_kineto  # noqa: F401
 

@@ -96,5 +96,7 @@ def _json(value: object) -> str:
     if isinstance(value, list):
         return "[" + ",".join(_json(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_json(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{_json(key)}:{_json(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, float):  # NaN or an infinity: every other number is a numeral
+        return "null"
     return json.dumps(as_text(value) if isinstance(value, str) else value, ensure_ascii=False)

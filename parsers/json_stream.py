@@ -120,7 +120,7 @@ class EventStream(Generic[E]):
         self._skip_gap()
         cut = self._last_separator()
         if cut > 0:
-            events = self._decoded(self._buffer[:cut])
+            events = self._decoded(memoryview(self._buffer)[:cut])
             if events is not None:
                 self._consume(cut)
                 return events
@@ -215,9 +215,9 @@ class EventStream(Generic[E]):
         if self.lost_at is None:
             self.lost_at = self._offset + _end_of_gap(self._buffer, start)
 
-    def _decoded(self, data: bytes) -> list[E] | None:
+    def _decoded(self, data: bytes | memoryview) -> list[E] | None:
         try:
-            return self._decode(b"[" + data + b"]")
+            return self._decode(b"".join((b"[", data, b"]")))
         except BrokenJsonError:
             return None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ds2prof.parsers.json_stream import EventStream
 from ds2prof.parsers.kineto_categories import ROLES, Role
-from ds2prof.parsers.kineto_columns import Step
+from ds2prof.parsers.kineto_columns import Step, Times
 from ds2prof.parsers.kineto_events import Detail, Event, EventDecoder, Metadata, Other
 from ds2prof.parsers.kineto_meta import Sample
 from ds2prof.parsers.kineto_names import MARKS, ProcessNames, is_range
@@ -23,7 +24,6 @@ from ds2prof.parsers.kineto_rows import (
     Rows,
     SpanRows,
 )
-from ds2prof.parsers.kineto_times import ns_from_us
 from ds2prof.parsers.sources import Source
 
 ROWS: Final[Mapping[str, tuple[type[Rows], tuple[Role, ...]]]] = {
@@ -67,9 +67,9 @@ def collect(source: Source, names: frozenset[str], *, chunk_bytes: int) -> tuple
 def details(names: frozenset[str]) -> dict[Role, Detail]:
     """What has to be read of each role's events to build the named tables.
 
-    Durations of kernels are read in every pass, so that the time resolution does not depend on what was asked for.
+    The times of kernels are read in every pass, so that the time resolution does not depend on what was asked for.
     """
-    found: dict[Role, Detail] = {"kernel": "durations"}
+    found: dict[Role, Detail] = {"kernel": "times"}
     for table in sorted(names & ROWS.keys()):
         for role in ROWS[table][1]:
             found[role] = "names"
@@ -95,8 +95,9 @@ class Collector:
 
     def __init__(self, names: frozenset[str]) -> None:
         self.decoder = EventDecoder(details(names))
-        self.rows = {table: ROWS[table][0](self.decoder) for table in ROWS if table in names}
-        self.step = self.rows["kernels"].step if "kernels" in self.rows else Step()
+        self.step = Step()
+        steps = {"kernels": self.step}
+        self.rows = {table: ROWS[table][0](self.decoder, steps.get(table)) for table in ROWS if table in names}
         self.profiled = ProfiledRanges()
         self.processes = ProcessNames()
         self.sample = Sample()
@@ -129,8 +130,7 @@ class Collector:
             if chosen := sorted_events.of_table(table):
                 rows.add(chosen)
         if "kernels" not in self.rows:
-            durations, valid = ns_from_us([event.dur for event in sorted_events.of_roles("kernel")])
-            self.step.add(durations[valid])
+            Times(self.step).add(sorted_events.of_roles("kernel"))
         if ranges := sorted_events.of_roles("profiled_range"):
             self.profiled.add(ranges)
 
@@ -166,13 +166,15 @@ class _Sorted:
         return [event for event in self._events if type(event) in wanted]
 
     def of_table(self, table: str) -> list[Event]:
-        if table not in ("ops", "ranges") or "op" not in self.types:
-            return self.of_roles(*ROWS[table][1])
-        ops = self.of_roles("op")
-        ranges = {id(event) for event in ops if event.name.startswith(MARKS) and is_range(event.name)}
+        if table not in ("ops", "ranges") or not self._ranges_among_ops:
+            return self.of_roles("annotation") if table == "ranges" else self.of_roles(*ROWS[table][1])
+        ranges = self._ranges_among_ops
         if table == "ops":
-            return [event for event in ops if id(event) not in ranges] if ranges else ops
-        if not ranges:
-            return self.of_roles("annotation")
-        op_types = self.types["op"]
-        return [e for e in self.of_roles("annotation", "op") if type(e) not in op_types or id(e) in ranges]
+            return [event for event in self.of_roles("op") if id(event) not in ranges]
+        ops = self.types["op"]
+        return [event for event in self.of_roles("annotation", "op") if type(event) not in ops or id(event) in ranges]
+
+    @functools.cached_property
+    def _ranges_among_ops(self) -> set[int]:
+        """The operators that are ranges, by identity."""
+        return {id(event) for event in self.of_roles("op") if event.name.startswith(MARKS) and is_range(event.name)}

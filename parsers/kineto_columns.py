@@ -32,7 +32,7 @@ def is_constant(values: Sequence[Any]) -> bool:
 class Ints:
     """An int column; a value below ``least`` means that there is none."""
 
-    def __init__(self, least: int = 0) -> None:
+    def __init__(self, *, least: int = 0) -> None:
         self._least = least
         self._chunks: list[tuple[IntArray, BoolArray | None]] = []
         self.too_large = 0
@@ -88,7 +88,7 @@ class Ints:
 class Floats:
     """A float column; what is no number, or outside of ``least`` to ``most``, is null."""
 
-    def __init__(self, least: float = 0.0, most: float = np.inf) -> None:
+    def __init__(self, *, least: float = 0.0, most: float = np.inf) -> None:
         self._least = least
         self._most = most
         self._chunks: list[npt.NDArray[np.float64]] = []
@@ -197,9 +197,13 @@ class Step:
 
 
 class Times:
-    """Start and duration of each event, and why some events have to be left out."""
+    """Start and duration of each event, and why some events have to be left out.
 
-    def __init__(self, step: Step) -> None:
+    Args:
+        step: is told the durations.
+    """
+
+    def __init__(self, step: Step | None = None) -> None:
         self._step = step
         self._starts = Ints()
         self._durations = Ints()
@@ -217,7 +221,8 @@ class Times:
             self.left_out["longer than a week"] += int((readable & (durations > MAX_DUR_NS)).sum())
             events = [event for event, keep in zip(events, usable.tolist(), strict=True) if keep]
             starts, durations = starts[usable], durations[usable]
-        self._step.add(durations)
+        if self._step is not None:
+            self._step.add(durations)
         self._starts.add_array(starts)
         self._durations.add_array(durations)
         return events

@@ -23,8 +23,8 @@ from ds2prof.parsers.kineto_categories import IDLE_CATEGORIES, ROLES, UNREAD_DEV
 Event = Any
 """A record of a category's type, a :class:`Metadata` or an :class:`Other`."""
 
-Detail = Literal["full", "names", "durations"]
-"""What is read of a category's events: all, all but the arguments, or the duration alone."""
+Detail = Literal["full", "names", "times"]
+"""What is read of a category's events: all, all but the arguments, or the times alone."""
 
 MAX_CATEGORIES: Final = 512
 _ABSENT: Final = msgspec.Raw()
@@ -43,7 +43,6 @@ ARGUMENTS: Final[Mapping[Role, Mapping[str, tuple[str, str]]]] = {
         **_PLACE,
         "grid": ("grid", "triple"),
         "block": ("block", "triple"),
-        "cluster": ("cluster", "triple"),
         "registers": ("registers per thread", "int"),
         "shared_bytes": ("shared memory", "int"),
         "blocks_per_sm": ("blocks per SM", "float"),
@@ -109,27 +108,37 @@ class Other:
 
 @dataclass(frozen=True)
 class Category:
-    """A category of events, as far as it is read: ``detail`` is None where it is only counted."""
+    """A category of events, as far as it is read.
+
+    Attributes:
+        name: the category, as it stands in the file.
+        role: what its events are, None where nothing is made of them.
+        detail: what is read of them, None where they are only counted.
+        arguments: the type of their arguments.
+        no_arguments: the arguments of an event that has none.
+    """
 
     name: str
     role: Role | None = None
     detail: Detail | None = None
     arguments: Any = None
+    no_arguments: Any = None
 
 
-def _record_type(name: str, role: Role | None, detail: Detail | None, arguments: Any) -> Any:
+def _record_type(category: Category) -> Any:
     fields: list[Any] = []
-    if detail is not None:
-        fields += [("ph", Literal["X"]), ("dur", msgspec.Raw, _ABSENT)]
-    if detail in ("names", "full"):
-        fields += [("name", str, ""), ("ts", msgspec.Raw, _ABSENT), ("pid", _TYPES["id"], None)]
-        fields += [("tid", _TYPES["id"], None)]
-    if detail == "full":
-        fields += [("args", dict[str, Any] | None if role == "profiled_range" else arguments | None, None)]
-    return msgspec.defstruct(f"{role or 'Counted'}Event", fields, gc=False, tag_field="cat", tag=name)
+    if category.detail is not None:
+        fields += [("ph", Literal["X"]), ("ts", msgspec.Raw, _ABSENT), ("dur", msgspec.Raw, _ABSENT)]
+    if category.detail in ("names", "full"):
+        fields += [("name", str, ""), ("pid", _TYPES["id"], None), ("tid", _TYPES["id"], None)]
+    if category.detail == "full":
+        fields += [("args", category.arguments, msgspec.field(default_factory=lambda: category.no_arguments))]
+    return msgspec.defstruct(f"{category.role or 'Counted'}Event", fields, gc=False, tag_field="cat", tag=category.name)
 
 
 def _arguments_type(role: Role) -> Any:
+    if role == "profiled_range":
+        return dict[str, Any]
     fields = [
         (name, _TYPES[kind], msgspec.field(name=key, default=_ABSENT if kind == "json" else None))
         for name, (key, kind) in ARGUMENTS.get(role, {}).items()
@@ -142,16 +151,15 @@ class EventDecoder:
 
     Attributes:
         categories: what each type of record stands for. It grows with the categories that the file shows.
-        no_arguments: role -> the arguments of an event without any.
     """
 
     def __init__(self, details: Mapping[Role, Detail]) -> None:
         arguments = {role: _arguments_type(role) for role in details}
-        self.no_arguments: Mapping[Role, Any] = {role: build() for role, build in arguments.items()}
         self.categories: dict[Any, Category] = {}
         self._types: dict[str, Any] = {}
         for name, (role, _) in ROLES.items():
-            self._add(Category(name, role, details.get(role), arguments.get(role)))
+            kind = arguments.get(role)
+            self._add(Category(name, role, details.get(role), kind, kind and kind()))
         for name in (*IDLE_CATEGORIES, *UNREAD_DEVICE_WORK):
             self._add(Category(name))
         self._raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -205,16 +213,10 @@ class EventDecoder:
         return self._record(record, category, found) if phase == "X" else Other(name, phase)
 
     def _record(self, record: Any, category: Category, found: Mapping[str, Any]) -> Event:
-        if category.detail == "durations":
-            return record(ph="X", dur=_numeral(found.get("dur")))
-        event = record(
-            ph="X",
-            dur=_numeral(found.get("dur")),
-            name=json_repair.as_text(found.get("name")),
-            ts=_numeral(found.get("ts")),
-            pid=_id(found.get("pid")),
-            tid=_id(found.get("tid")),
-        )
+        event = record(ph="X", ts=_numeral(found.get("ts")), dur=_numeral(found.get("dur")))
+        if category.detail != "times":
+            event.name = json_repair.as_text(found.get("name"))
+            event.pid, event.tid = _id(found.get("pid")), _id(found.get("tid"))
         arguments = found.get("args")
         if category.detail == "full" and isinstance(arguments, dict):
             event.args = _arguments(category, arguments)
@@ -228,7 +230,7 @@ class EventDecoder:
         return name in self._types
 
     def _add(self, category: Category) -> None:
-        record = _record_type(category.name, category.role, category.detail, category.arguments)
+        record = _record_type(category)
         self._types[category.name] = record
         self.categories[record] = category
 

@@ -6,9 +6,12 @@ both stay null in the tables: one trace is one process, and a join on the correl
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ds2prof.config import range_kind
@@ -24,9 +27,8 @@ MaybeColumns = dict[str, Column | None]
 class Rows:
     """A table of timed events that grows: what all such tables have in common."""
 
-    def __init__(self, decoder: EventDecoder) -> None:
-        self.step = Step()
-        self.times = Times(self.step)
+    def __init__(self, decoder: EventDecoder, step: Step | None = None) -> None:
+        self.times = Times(step)
         self._decoder = decoder
         self._names = Texts()
         self._ids = Ids()
@@ -61,7 +63,7 @@ class Rows:
 
     def _int(self, name: str, values: Sequence[int | None], *, least: int = 0) -> None:
         if name not in self._ints:
-            self._ints[name] = Ints(least)
+            self._ints[name] = Ints(least=least)
         self._ints[name].add(values)
 
     def _numbers(self, values: list[Any]) -> list[int | None]:
@@ -92,24 +94,18 @@ class Rows:
             found = _filled(found, [argument.old_external_id for argument in arguments])
         self._int("external_id", found, least=1)
 
-    def _arguments(self, events: list[Event]) -> list[Any]:
-        category = self._decoder.categories[type(events[0])]
-        assert category.role is not None
-        none = self._decoder.no_arguments[category.role]
-        return [event.args or none for event in events]
-
 
 class KernelRows(Rows):
     """Launches."""
 
-    def __init__(self, decoder: EventDecoder) -> None:
-        super().__init__(decoder)
-        self._grid, self._block, self._cluster = Triples(), Triples(), Triples()
+    def __init__(self, decoder: EventDecoder, step: Step | None = None) -> None:
+        super().__init__(decoder, step)
+        self._grid, self._block = Triples(), Triples()
         self._blocks_per_sm = Floats()
         self._occupancy = Floats(most=100.0)
 
     def _add(self, events: list[Event]) -> None:
-        arguments = self._arguments(events)
+        arguments = [event.args for event in events]
         self._device_place(events, arguments)
         self._external_id(arguments)
         self._int("registers", [argument.registers for argument in arguments])
@@ -118,7 +114,6 @@ class KernelRows(Rows):
         self._int("graph_node", [argument.graph_node for argument in arguments], least=1)
         self._grid.add([argument.grid for argument in arguments])
         self._block.add([argument.block for argument in arguments])
-        self._cluster.add([argument.cluster for argument in arguments])
         self._blocks_per_sm.add([argument.blocks_per_sm for argument in arguments])
         self._occupancy.add([argument.occupancy_percent for argument in arguments])
 
@@ -128,19 +123,18 @@ class KernelRows(Rows):
             "occupancy": self._occupancy.column(100.0),
             **self._grid.columns("grid"),
             **self._block.columns("block"),
-            **self._cluster.columns("cluster"),
         }
 
 
 class CopyRows(Rows):
     """Copies and sets; where from and where to is told by their names: ``Memcpy HtoD (Pageable -> Device)``."""
 
-    def __init__(self, decoder: EventDecoder) -> None:
-        super().__init__(decoder)
+    def __init__(self, decoder: EventDecoder, step: Step | None = None) -> None:
+        super().__init__(decoder, step)
         self._kinds = Texts()
 
     def _add(self, events: list[Event]) -> None:
-        arguments = self._arguments(events)
+        arguments = [event.args for event in events]
         self._device_place(events, arguments)
         self._external_id(arguments)
         self._int("size_bytes", [argument.size_bytes for argument in arguments])
@@ -157,12 +151,12 @@ class CopyRows(Rows):
 class ApiRows(Rows):
     """Calls into the runtime and the driver, and what was waited for."""
 
-    def __init__(self, decoder: EventDecoder) -> None:
-        super().__init__(decoder)
+    def __init__(self, decoder: EventDecoder, step: Step | None = None) -> None:
+        super().__init__(decoder, step)
         self._domains = Texts()
 
     def _add(self, events: list[Event]) -> None:
-        arguments = self._arguments(events)
+        arguments = [event.args for event in events]
         domains = kinds_of(self._decoder, events)
         self._domains.add(domains)
         streams = [argument.stream for argument in arguments]
@@ -186,14 +180,14 @@ class ApiRows(Rows):
 class OpRows(Rows):
     """Host operators."""
 
-    def __init__(self, decoder: EventDecoder) -> None:
-        super().__init__(decoder)
+    def __init__(self, decoder: EventDecoder, step: Step | None = None) -> None:
+        super().__init__(decoder, step)
         self._shapes = Texts()
         self._dtypes = Texts()
         self._compact = _Compact()
 
     def _add(self, events: list[Event]) -> None:
-        arguments = self._arguments(events)
+        arguments = [event.args for event in events]
         self._place(events)
         self._external_id(arguments)
         self._int("sequence", [argument.sequence for argument in arguments])
@@ -259,7 +253,7 @@ class ProfiledRanges:
         self._names.add([event.name for event in events])
         self._devices.add([self._ids[event.pid] for event in events])
         for launch, event in enumerate(events, self.count):
-            counters = {metric: value for metric, value in (event.args or {}).items() if type(value) in (int, float)}
+            counters = {metric: value for metric, value in event.args.items() if _is_number(value)}
             self._launches += [launch] * len(counters)
             self._metrics.add(list(counters))
             self._values += [float(value) for value in counters.values()]
@@ -282,12 +276,13 @@ class ProfiledRanges:
 
 
 class _Compact(dict[bytes, str | None]):
-    """JSON as it stands in the file -> the same without blanks; None for nothing."""
+    """JSON as it stands in the file -> the same without blanks; None for nothing, and for what is no JSON after all."""
 
     def __missing__(self, raw: bytes) -> str | None:
-        import msgspec
-
-        text = msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
+        text = None
+        if raw not in (b"", b"null"):
+            with suppress(msgspec.DecodeError, RecursionError):
+                text = msgspec.json.format(raw, indent=-1).decode("utf-8", "replace")
         self[raw] = text
         return text
 
@@ -306,6 +301,10 @@ def kinds_of(decoder: EventDecoder, events: list[Event]) -> list[str]:
     if len(kinds) == 1:
         return list(kinds.values()) * len(events)
     return [kinds[type(event)] for event in events]
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _filled(values: list[Any], others: Sequence[Any]) -> list[Any]:

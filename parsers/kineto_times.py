@@ -7,6 +7,7 @@ sign, quotes, more decimals, which are rounded half to even) goes the slow way, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ _DECIMALS: Final = 3
 _MAX_DIGITS: Final = 16  # before the point: with three decimals they stay below 2**64
 _INT64_MAX: Final = (1 << 63) - 1
 _POWERS: Final = 10 ** np.arange(_MAX_DIGITS + _DECIMALS - 1, -1, -1, dtype=np.int64)
+_PLAIN: Final = re.compile(rb"([0-9]{1,16})(?:\.([0-9]{0,3}))?")
 _FEW: Final = 64
 """So few are faster one by one."""
 
@@ -93,8 +95,12 @@ def _one_by_one(numerals: Sequence[Any]) -> tuple[IntArray, BoolArray]:
 
 
 def _exact(numeral: bytes) -> tuple[int, bool]:
-    try:
-        ns = ns_from_decimal(numeral.decode("ascii").strip('"'), ns_per_unit=NS_PER_US)
-    except ValueError:
-        return 0, False
+    plain = _PLAIN.fullmatch(numeral)
+    if plain is not None:
+        ns = int(plain[1] + (plain[2] or b"").ljust(_DECIMALS, b"0"))
+    else:
+        try:
+            ns = ns_from_decimal(numeral.decode("ascii").strip('"'), ns_per_unit=NS_PER_US)
+        except ValueError:
+            return 0, False
     return (ns, True) if abs(ns) <= _INT64_MAX else (0, False)

@@ -21,6 +21,7 @@ MAX_ROWS: Final = 256
 
 _MAX_MADE: Final = 16
 _MEMO_SIZE: Final = 1 << 12
+_COMMA: Final = ord(",")
 _DIGITS: Final = rb"\d{1,18}"
 _GROUPED: Final = rb"\d{1,3}(?:,\d{3}){0,5}"
 _FRACTION: Final = rb"(?:\.\d{1,40})?"
@@ -67,13 +68,15 @@ class Block(NamedTuple):
         values = array("d", bytes(8 * count * rows))
         view = np.frombuffer(values)
         for place, (read, column) in enumerate(zip(self.reads, columns, strict=True)):
-            text = b" ".join(column[:count])
-            if self.is_grouped:
-                text = text.replace(b",", b"")
+            texts = column[:count]
+            joined = b" ".join(texts)
+            if self.is_grouped and _COMMA in joined:
+                joined = joined.replace(b",", b"")
+                texts = joined.split()
             if read is None:
-                view[place::rows] = np.fromstring(text, dtype=np.int64, sep=" ")
+                view[place::rows] = np.fromstring(joined, dtype=np.int64, sep=" ")
             else:
-                view[place::rows] = list(map(read, text.split()))
+                view[place::rows] = list(map(read, texts))
         return values
 
 
@@ -115,7 +118,7 @@ class _Memo(dict[bytes, float]):
 
 def _block_of(cells: int, rows: Sequence[BlockRow], ending: bytes, *, is_grouped: bool) -> Block:
     values = [b"(" + _value(row, is_grouped=is_grouped) + b")" + re.escape(ending) + rb"\n" for row in rows]
-    pattern = rb'"(\d{1,18})(",' + rb'"[^"\n]*",' * cells + rb")" + re.escape(rows[0].tail) + values[0]
+    pattern = rb'"(\d{1,18})(",' + rb'"[^"]*",' * cells + rb")" + re.escape(rows[0].tail) + values[0]
     for row, value in zip(rows[1:], values[1:], strict=True):
         pattern += rb'"\1\2' + re.escape(row.tail) + value
     memos: dict[bytes, _Memo] = {}

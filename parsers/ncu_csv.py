@@ -180,6 +180,8 @@ class _Reader:
         row = layout.row_start.search(line) if layout is not None else None
         if layout is None or row is None or (row.start() and not layout.glueable):
             self.gathered.hear(line)
+            if layout is not None and line.startswith(b'"') and layout.fits(cut_row(line)):
+                self.gathered.remarks.damage(number)
             return
         self.gathered.hear(line[: row.start()])
         self._row(line[row.start() :], number)

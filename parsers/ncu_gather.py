@@ -88,7 +88,6 @@ class Remarks:
     conflict_line: int = 0
     conflict_metric: str = ""
     messages: dict[str, None] = field(default_factory=dict)
-    rules: int = 0
     unitless: int = 0
     sections: dict[str, None] = field(default_factory=dict)
     items: bool = False
@@ -119,6 +118,7 @@ class Gathered:
         run_lengths: how many counters each stretch has.
         pair_of: the code in ``pairs`` of each counter.
         values: the value of each counter, in base units.
+        is_unordered: a launch's counters do not stand in the order of ``pairs``, as they should.
         inexact: metric that is wanted to the last digit -> launches where the page has rounded it.
         devices: number -> what the page tells of the device.
         processes: number -> name and host.
@@ -134,6 +134,7 @@ class Gathered:
         self.run_lengths = array("i")
         self.pair_of = array("i")
         self.values = array("d")
+        self.is_unordered = False
         self.inexact: dict[str, array[int]] = {}
         self.devices: dict[int, dict[str, str]] = {}
         self.processes: dict[int, tuple[str, str]] = {}

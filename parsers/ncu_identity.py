@@ -30,7 +30,9 @@ class Identities:
             return None
         if process not in self._to.processes:
             self._to.process(process, self._text(cells, "process_name"), self._text(cells, "host"))
-        device = self._int(cells, "device")
+        device, calls = self._int(cells, "device"), self._int(cells, "calls")
+        if NULL in (device, calls) and "calls" in at:
+            return None
         if "cc" in at and (device, cells[at["cc"]]) not in self._capabilities:
             self._capabilities.add((device, cells[at["cc"]]))
             self._to.attribute(device, "cc", cells[at["cc"]].decode("utf-8", "replace"))
@@ -42,7 +44,7 @@ class Identities:
             device=device,
             grid=launches.triple_code(cells[at["grid"]]) if "grid" in at else NULL,
             block=launches.triple_code(cells[at["block"]]) if "block" in at else NULL,
-            calls=self._int(cells, "calls"),
+            calls=calls,
         )
 
     def _int(self, cells: list[bytes], column: str) -> int:

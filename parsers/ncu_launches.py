@@ -104,6 +104,12 @@ class Launches:
             orders: the IDs.
             met: code and process of each launch.
         """
+        if self._follow_on(orders, met):
+            first = len(self._orders)
+            self._runs[met[0][1]].dense.extend(range(first, first + len(orders)))
+            self._orders.extend(orders)
+            self._codes.extend([code for code, _ in met])
+            return len(orders)
         runs, count = self._runs, 0
         for order, (code, process) in zip(orders, met, strict=True):
             run = runs.get(process) or runs.setdefault(process, _Run(order))
@@ -114,6 +120,14 @@ class Launches:
             self._codes.append(code)
             count += 1
         return count
+
+    def _follow_on(self, orders: list[int], met: list[tuple[int, int]]) -> bool:
+        """Whether these IDs are the next of one process, one after the other."""
+        process = met[0][1]
+        run = self._runs.get(process)
+        if run is None or run.sparse or orders[0] != run.first + len(run.dense):
+            return False
+        return orders == list(range(orders[0], orders[0] + len(orders))) and {other for _, other in met} == {process}
 
     def find(self, order: int, code: int) -> int | None:
         """The launch that this ID means now, None if it has not been met in this run of the tool, or was another."""

@@ -21,6 +21,7 @@ _QUOTE, _COMMA = b'",'
 _NEVER: Final = b"\n"
 """A beginning that no line has."""
 
+_LETTER: Final = re.compile(rb"[A-Za-z]")
 _MAX_MET: Final = 1 << 14
 _MAX_REACH: Final = 1 << 12
 """How many launches are matched before any is looked at; few where looking breaks off."""
@@ -62,8 +63,8 @@ class LongPage:
     def feed(self, piece: Piece) -> bool:
         """Read rows as far as there are any; False at a line that is not a whole row of this page."""
         while not piece.is_read:
-            is_next = not piece.body.startswith(self._prefix, piece.at)
-            if is_next and self._block is not None and (self._to.numbers.plain or self._block.is_neutral):
+            goes_on = piece.body.startswith(self._prefix, piece.at)
+            if not goes_on and self._block is not None and (self._to.numbers.plain or self._block.is_neutral):
                 size = self._read_launches(piece, self._block)
                 if piece.is_read or (size > len(piece.body) - piece.at and not piece.is_last):
                     return True
@@ -98,14 +99,16 @@ class LongPage:
         if not count:
             return 0
         self._to.keep(range(first, first + count), block.pairs, block.values(columns, count))
-        piece.at, piece.line = found[count - 1].end(), piece.line + count * len(block.slots)
+        at = found[count - 1].end()
+        piece.line += body.count(b"\n", piece.at, at)
+        piece.at = at
         self._prefix = b'"' + orders[count - 1] + cells[count - 1]
         self._start(first + count - 1, int(orders[count - 1]), met[count - 1][0], slots=block.slots)
         return piece.at - found[count - 1].start()
 
     def _meet(self, found: re.Match[bytes], cells: bytes) -> tuple[int, int]:
         """Code and process of the traits of a launch, whose cells up to the section were not met before."""
-        row = cut_row(found.group().partition(b"\n")[0])
+        row = cut_row(found.group()[: found.end(2) - found.start()])
         identity = self._identities.of(row.cells)
         if identity is None:
             return -1, NULL
@@ -138,11 +141,11 @@ class LongPage:
         layout, cells = self.layout, row.cells
         if not layout.fits(row) or not self._to.hear(line[row.end :]):
             self._to.remarks.damage(number)
-        elif not cells[layout.at["metric"]]:
-            self._to.remarks.rules += 1
+        elif not cells[layout.at["metric"]] and "Rule Name" in layout.columns:
+            pass
         else:
             identity = self._identities.of(cells)
-            if identity is None:
+            if identity is None or not _LETTER.search(cells[layout.at["metric"]]):
                 self._to.remarks.damage(number)
             else:
                 self._turn_to(*identity)

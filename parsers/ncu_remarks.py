@@ -81,7 +81,8 @@ def _lost(name: str, layouts: list[Layout], gathered: Gathered, tables: Mapping[
     elif layouts[-1].page == "long" and _ends_short(tables):
         yield f"{name}: the last launch has fewer metrics than any other; was the capture interrupted?"
     if remarks.negative:
-        yield f"{name}: {remarks.negative} negative durations left out"
+        durations = "1 negative duration" if remarks.negative == 1 else f"{remarks.negative:,} negative durations"
+        yield f"{name}: {durations} left out"
     if remarks.unitless:
         yield f"{name}: the page tells no units: percentages are told by name, durations are left out"
 
@@ -94,9 +95,10 @@ def _ends_short(tables: Mapping[str, Table]) -> bool:
 def _doubtful(name: str, gathered: Gathered, tables: Mapping[str, Table]) -> Iterator[str]:
     remarks = gathered.remarks
     if remarks.conflicts:
+        rows = "1 value differs" if remarks.conflicts == 1 else f"{remarks.conflicts:,} values differ"
         yield (
-            f"{name}:{remarks.conflict_line}: {remarks.conflicts} values differ from what another row says of the same "
-            f"launch, the first of {remarks.conflict_metric}; the first row counts"
+            f"{name}:{remarks.conflict_line}: {rows} from what an earlier row says of the same launch (first met: "
+            f"{remarks.conflict_metric}); the earlier one counts"
         )
     metrics, names = tables["counters"]["metric"], list(gathered.metrics)
     present = metrics.values[tables["counters"]["value"].present]
@@ -105,9 +107,10 @@ def _doubtful(name: str, gathered: Gathered, tables: Mapping[str, Table]) -> Ite
         if names[metric] in counted:
             yield f'{name}:{line}: {count} values of {names[metric]} are no numbers ("{text}"); left out'
     if gathered.launches.restarts:
+        times = "once" if gathered.launches.restarts == 1 else f"{gathered.launches.restarts:,} times"
         yield (
-            f"{name}: the IDs of a process begin anew {gathered.launches.restarts} times without a header; what "
-            "follows is kept as launches of their own"
+            f"{name}: the IDs of a process begin anew without a header ({times}); what follows is kept as launches of "
+            "their own"
         )
     if remarks.device_conflicts:
         yield f"{name}: one device number stands for different devices; the first is shown"

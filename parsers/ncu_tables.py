@@ -30,7 +30,7 @@ _RANGE: Final = "range"
 """The name that the result of a range replay has in place of a kernel's."""
 
 _MAX_INT: Final = float(1 << 53)
-_GROUPING: Final = re.compile(r"(?<=\d)[,.' \u00a0\u202f\u2019](?=\d{3})")
+_GROUPING: Final = re.compile(r"(?<=\d)[,.' \u00a0\u202f\u2019](?=\d{2,3}(?:\D|\Z))")
 
 FloatArray = npt.NDArray[np.float64]
 Columns = dict[str, Column]
@@ -52,8 +52,8 @@ def _counters(gathered: Gathered) -> Columns:
     runs, lengths = _array(gathered.run_launches, np.int32), _array(gathered.run_lengths, np.int32)
     launches = np.repeat(runs.astype(np.int64), lengths)
     pairs, values = _array(gathered.pair_of, np.int32), _array(gathered.values, np.float64)
-    if bool((np.diff(launches) < 0).any()):
-        order = np.argsort(launches, kind="stable")
+    if gathered.is_unordered or bool((np.diff(launches) < 0).any()):
+        order = np.lexsort((pairs, launches)) if gathered.is_unordered else np.argsort(launches, kind="stable")
         launches, pairs, values = launches[order], pairs[order], values[order]
     if bool(np.isinf(values).any()):
         values = np.where(np.isinf(values), np.nan, values)
@@ -160,7 +160,7 @@ def _devices(gathered: Gathered) -> Columns:
         return {}
     facts = list(devices.values())
     capabilities = [_capability(fact) for fact in facts]
-    return {
+    columns = {
         "device": int_column(list(devices)),
         "name": text_column([fact.get("display_name") for fact in facts]),
         "vendor": text_column(["nvidia"] * len(facts)),
@@ -171,6 +171,7 @@ def _devices(gathered: Gathered) -> Columns:
         "max_threads_per_sm": int_column([_int(fact.get("max_threads_per_multiprocessor")) for fact in facts]),
         "warp_size": int_column([_int(fact.get("warp_size")) for fact in facts]),
     }
+    return {name: column for name, column in columns.items() if column.present.any()}
 
 
 def _capability(fact: Mapping[str, str]) -> str | None:

@@ -5,7 +5,8 @@ with the value (``Kbyte``: 1,000 bytes). They are brought to base units by a pow
 numeral before it becomes a double, so that every value is the double nearest to what the file says.
 
 A numeral is ``1,234.5``, ``1.234,5``, ``1 234,5`` or ``1'234.5``, as the locale has it; India groups ``1,23,456``. One
-file has one locale. Most numerals tell which (``33.62``, ``27.595.520``); ``117.344`` alone does not.
+file has one locale. Most numerals tell which (``33.62``, ``27.595.520``); ``117.344`` alone does not. Scaled values of
+raw pages and summaries are printed past the locale: six decimals behind a point, no grouping.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ _WHOLE_ROLLUPS: Final = (".sum", ".max", ".min")
 
 _POINT: Final = re.compile(rb"[-+]?(?:\d+|[1-9]\d{0,2}(?:,\d{2,3})*,\d{3})(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _COMMA: Final = re.compile(rb"[-+]?(?:\d+|[1-9]\d{0,2}(?:\.\d{2,3})*\.\d{3})(?:,\d+)?(?:[eE][-+]?\d+)?")
+_PAST_LOCALE: Final = re.compile(rb"-?\d+\.\d{6}")
 _SPACED: Final = re.compile(rb"([-+]?[1-9]\d{0,2}(?: \d{3})+)(?:([.,])(\d+))?")
 _GROUPERS: Final = (b"\xc2\xa0", b"\xe2\x80\xaf", b"\xe2\x80\x89", b"\xe2\x80\x99", b"\xa0", b"'")
 """No-break, narrow no-break and thin space, both apostrophes; they group digits as a space does."""
@@ -167,6 +169,8 @@ class Numbers:
 
     def _numeral(self, text: bytes, line: int, whole: bool) -> bytes | None:
         """The text as ``float`` reads it, None if it is no number."""
+        if _PAST_LOCALE.fullmatch(text):
+            return text
         for grouper in _GROUPERS:
             if grouper in text:
                 text = text.replace(grouper, b" ")
@@ -220,7 +224,8 @@ class Numbers:
 
     def decimals(self, text: bytes) -> int:
         """How many digits stand behind the decimal separator; 0 where there is none."""
-        cut = text.rfind(b"." if self._comma is None else b",")
+        point = self._comma is None or _PAST_LOCALE.fullmatch(text) is not None
+        cut = text.rfind(b"." if point else b",")
         return len(text) - cut - 1 if cut >= 0 else 0
 
     def settle(self) -> str | None:

@@ -135,6 +135,7 @@ class WidePage:
         if slot.exacting and value == value:
             to.printed(slot, to.numbers.decimals(text), launch)
         to.count(launch, slot, value)
+        to.is_unordered = to.is_unordered or bool(self._quick)
 
     def _slow_down(self, cells: list[bytes]) -> None:
         """Take the columns out of the quick ones whose cells are no plain numerals: text, empty, grouped digits."""

@@ -1,11 +1,15 @@
 """The Nsight Compute CSV reader: launches and counters out of every dialect."""
 
+import io
+import json
 from dataclasses import replace
 
 import pytest
 
 from ds2prof.errors import ReadError, UnknownFormatError
 from ds2prof.parsers import ncu_csv
+from ds2prof.parsers.sources import Source
+from tests.conftest import GOLDEN
 from tests.ncu_support import (
     COLUMNS,
     CYCLES,
@@ -34,6 +38,21 @@ TWO = (metric_launch(0, cycles="100", fma="12.50"), metric_launch(1, cycles="200
 def weighted_mean(profile, metric=FMA):
     cycles, shares = values(profile, CYCLES), values(profile, metric)
     return sum(map(float.__mul__, cycles, shares)) / sum(cycles)
+
+
+CASES = sorted(folder.name for folder in (GOLDEN / "ncu_csv").iterdir())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_tables_come_out_whole(case):
+    folder = GOLDEN / "ncu_csv" / case
+    expected = json.loads((folder / "expected.json").read_text())
+    assert plain(read((folder / "input.csv").read_bytes())) == expected
+
+
+def test_the_golden_three_launches_give_74_percent():
+    profile = read((GOLDEN / "ncu_csv" / "three_launches" / "input.csv").read_bytes())
+    assert weighted_mean(profile) == pytest.approx(0.74, rel=1e-15)
 
 
 # --- launches and counters -----------------------------------------------------------------------------------------
@@ -137,7 +156,7 @@ def test_a_negative_duration_is_absent_with_a_warning():
     launch = Launch(0, (Metric(DURATION, "nsecond", "-5"), Metric(FMA, "%", "1.50")))
     profile = read(details([launch, metric_launch(1)]))
     assert kernels(profile, "dur_ns") == [(None,), (7104,)]
-    assert "1 negative durations left out" in profile.warnings[0]
+    assert "1 negative duration left out" in profile.warnings[0]
 
 
 def test_a_duration_beyond_what_a_double_counts_is_absent():
@@ -308,6 +327,15 @@ def test_a_raw_summary_has_no_sections_and_describes_the_device():
     assert counters(profile) == [(0, CYCLES, "cycle", 10.5)]
 
 
+def test_shifted_rows_of_a_summary_are_left_out_with_a_warning():
+    row = summary_row("a()", 2, CYCLES, "cycle", "10.500000", section=())
+    shifted = (*row[1:], row[0])
+    by_three = (*row[6:], *row[:6])
+    profile = read(summary(row, shifted, by_three, ("0", *[""] * 4, "x", *[""] * 6), section=False))
+    assert counters(profile) == [(0, CYCLES, "cycle", 10.5)]
+    assert "3 damaged rows left out" in profile.warnings[0]
+
+
 def test_a_summary_per_nvtx_range_is_refused_for_it_counts_launches_twice():
     header = ("Domain", "Range:PL_Type:PL_Value:CLR_Type:Color:Msg_Type:Msg", *SUMMARY[3:])
     with pytest.raises(ReadError, match="counts a launch in each range"):
@@ -448,7 +476,7 @@ def test_ids_that_begin_anew_without_a_header_are_other_launches_with_a_warning(
     profile = read(lines([*text, *text[1:]]))
     assert kernels(profile, "order") == [(0,), (1,), (0,), (1,)]
     assert values(profile, FMA) == [0.125, 0.9, 0.125, 0.9]
-    assert "begin anew 1 times" in profile.warnings[0]
+    assert "begin anew without a header (once)" in profile.warnings[0]
 
 
 def test_one_launch_files_put_together_stay_apart():
@@ -582,7 +610,7 @@ def test_a_metric_of_several_sections_counts_once():
 def test_values_that_differ_between_sections_are_remarked_and_the_first_counts():
     profile = repeated("33.70")
     assert values(profile, FMA)[0] == 0.3362
-    assert f"1 values differ from what another row says of the same launch, the first of {FMA}" in profile.warnings[0]
+    assert f"1 value differs from what an earlier row says of the same launch (first met: {FMA})" in profile.warnings[0]
 
 
 def test_values_that_differ_by_rounding_are_not_remarked():
@@ -637,6 +665,14 @@ def test_a_european_locale_is_found_in_raw_pages():
     profile = read(raw([Launch(order, EUROPEAN) for order in range(3)]))
     assert values(profile, "dram__bytes.sum") == [27595520.0] * 3
     assert values(profile, FMA) == [0.6577] * 3
+
+
+def test_scaled_values_of_a_european_raw_page_are_past_its_locale():
+    metrics = (Metric("launch__waves_per_multiprocessor", "", "18,62"), Metric(DURATION, "second", "0.000058"))
+    profile = read(raw([Launch(0, (*metrics, *EUROPEAN[:1]))]))
+    assert values(profile, DURATION) == [58000.0]
+    assert values(profile, "launch__waves_per_multiprocessor") == [18.62]
+    assert values(profile, "dram__bytes.sum") == [27595520.0]
 
 
 def test_a_whole_number_with_one_point_is_thousands_with_a_warning():
@@ -747,9 +783,6 @@ def test_hand_cut_columns_are_read_without_ids():
 def test_one_pass_brings_all_tables():
     opened = []
     text = details(TWO).encode()
-    import io
-
-    from ds2prof.parsers.sources import Source
 
     def opener():
         opened.append(1)

@@ -4,10 +4,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ds2prof.errors import Ds2profError
+from ds2prof.parsers import ncu_block, ncu_lines, ncu_long
 from tests.ncu_support import (
     COLUMNS,
     CYCLES,
@@ -21,6 +22,7 @@ from tests.ncu_support import (
     lines,
     metric_launch,
     nearest,
+    plain,
     quoted,
     raw,
     read,
@@ -163,6 +165,76 @@ def test_rows_may_stand_in_any_order(data):
     wholes = kernels(whole, "process", "order", "name")
     found = {(*keys[launch], metric, value) for launch, metric, _, value in counters(profile)}
     assert found == {(*wholes[launch], metric, value) for launch, metric, _, value in counters(whole)}
+
+
+ODD_VALUES = ("n/a", "nan", "1.5", "1,234", "12,345.67", "-3", "", "text", "0")
+
+
+@st.composite
+def worn_files(draw):
+    """A file of many like launches that something happened to."""
+    count = draw(st.integers(4, 40))
+    launches = [
+        metric_launch(
+            order, process=draw(st.sampled_from([1, 1, 1, 2])), name=draw(st.sampled_from(["a()", "b<c, d>(int)"]))
+        )
+        for order in range(count)
+    ]
+    text = details(launches, draw(st.sampled_from(["2019", "2022", "2023"]))).splitlines()
+    for _ in range(draw(st.integers(0, 6))):
+        place = draw(st.integers(1, len(text) - 1))
+        match draw(st.integers(0, 6)):
+            case 0:
+                text.insert(place, draw(st.sampled_from(NOISE)))
+            case 1 if len(text) > 2:
+                del text[place]
+            case 2:
+                text.insert(place, text[place])
+            case 3:
+                text[place] = text[place].replace("7104", draw(st.sampled_from(ODD_VALUES)))
+            case 4:
+                text[place] = text[place].replace('"10.00"', f'"{draw(st.sampled_from(ODD_VALUES))}"')
+            case 5:
+                text[place] = draw(st.sampled_from(["loss 3.2", "==PROF== x"])) + text[place]
+            case _:
+                text[place], text[-1] = text[-1], text[place]
+    return lines(text).encode()
+
+
+def plain_or_refused(content):
+    profile = read_or_refused(content)
+    return None if profile is None else plain(profile)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(worn_files())
+def test_reading_launches_at_a_stroke_gives_what_reading_row_by_row_gives(monkeypatch, content):
+    at_a_stroke = plain_or_refused(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(ncu_block.Blocks, "block", lambda *_, **__: None)
+        row_by_row = plain_or_refused(content)
+    assert at_a_stroke == row_by_row
+
+
+@pytest.mark.parametrize("columns", ["2019", "2022 NVTX", "2025"])
+def test_like_launches_are_not_read_row_by_row(monkeypatch, columns):
+    rows_read = []
+    read_any = ncu_long.LongPage._read_any
+    monkeypatch.setattr(
+        ncu_long.LongPage, "_read_any", lambda page, line, number: rows_read.append(1) or read_any(page, line, number)
+    )
+    profile = read(details([metric_launch(order, cycles=f"{1000 + order:,}") for order in range(2000)], columns))
+    assert len(profile.table("kernels")) == 2000
+    assert len(rows_read) < 20
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(worn_files(), st.integers(1, 3000))
+def test_the_size_of_the_pieces_does_not_matter(monkeypatch, content, size):
+    whole = plain_or_refused(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(ncu_lines, "_CHUNK_BYTES", size)
+        assert plain_or_refused(content) == whole
 
 
 def facts(profile):

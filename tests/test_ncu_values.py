@@ -130,6 +130,22 @@ def test_a_decimal_comma_is_found_by_what_can_be_nothing_else(text):
     assert caught.value.witness == Witness(text, 17)
 
 
+def test_six_decimals_behind_a_point_are_printed_past_the_locale():
+    assert value("12.564388", numbers=comma_numbers()) == 12.564388
+    numbers = Numbers("f.csv")
+    assert value("12.564388", numbers=numbers) == 12.564388
+    with pytest.raises(CommaDecimalsError):
+        value("18,62", numbers=numbers)
+
+
+def test_decimals_are_counted_in_the_files_locale():
+    assert Numbers("f.csv").decimals(b"1,234.50") == 2
+    assert Numbers("f.csv").decimals(b"1,234") == 0
+    assert comma_numbers().decimals(b"27.595.520") == 0
+    assert comma_numbers().decimals(b"65,770") == 3
+    assert comma_numbers().decimals(b"12.564388") == 6
+
+
 def test_contradictory_numerals_are_an_error_that_names_both_lines():
     numbers = Numbers("f.csv")
     value("33.62", numbers=numbers, line=4)

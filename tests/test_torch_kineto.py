@@ -193,6 +193,12 @@ def test_a_range_profilers_launches_have_counters_and_no_times():
     assert loaded.meta.times == "replay"
 
 
+def test_counters_too_large_for_a_double_are_left_out():
+    content = json.dumps([event("cuda_profiler_range", "gemm", args={"a": 1, "b": 12345, "c": 2.5})])
+    for number in ("1" + "0" * 400, "1e999", "NaN"):
+        assert column(load(content.replace("12345", number)), "counters", "metric") == ["a", "c"]
+
+
 def test_a_range_profilers_launches_do_not_count_beside_kernels():
     loaded = load([kernel(), event("cuda_profiler_range", "gemm", args={"m": 5})])
     assert (len(loaded.tables["kernels"]), len(loaded.tables["counters"])) == (1, 0)
@@ -330,6 +336,21 @@ def test_infinite_and_missing_numbers_are_null():
         loaded = load(content.replace("12345", word))
         assert column(loaded, "kernels", "blocks_per_sm") == [None, 2.5], word
         assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("dims", "shapes"),
+    [
+        ("[[8, 64], []]", "[[8,64],[]]"),
+        ("[[8, NaN]]", "[[8,null]]"),
+        ('["\t", "\\ud800", {"a": 1.50}]', '["\\t","?",{"a":1.50}]'),
+        ("null", None),
+        ("5", "5"),
+    ],
+)
+def test_shapes_are_kept_as_they_stand_without_blanks(dims, shapes):
+    content = json.dumps([op(**{"Input Dims": [12345]}), op()]).replace("[12345]", dims)
+    assert column(load(content), "ops", "shapes") == [shapes, None]
 
 
 def test_device_work_that_is_not_read_is_named():
