@@ -45,7 +45,7 @@ HEADER = """
 
 FOOTER = """
   ],
-  "traceName": "/tmp/libkineto_activities.json",
+  "traceName": "libkineto_activities.json",
   "displayTimeUnit": "ms",
   "baseTimeNanoseconds": %d
 }

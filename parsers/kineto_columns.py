@@ -17,6 +17,9 @@ INT64_MAX: Final = (1 << 63) - 1
 MAX_DUR_NS: Final = 7 * 86_400 * 1_000_000_000
 """A week. What claims to have taken longer is an overflow in CUPTI."""
 
+MAX_START_NS: Final = 8 * 10**18
+"""The year 2223. A start beyond it is no time, and its end might not fit into 64 bits."""
+
 EPOCH_FLOOR_NS: Final = 10**18
 """September 2001: a time above it counts from the epoch, one below from the trace's own base."""
 
@@ -213,9 +216,9 @@ class Times:
         """Append the times of the events; gives the events that have usable ones."""
         starts, has_start = ns_from_us([event.ts for event in events])
         durations, has_duration = ns_from_us([event.dur for event in events])
-        usable = has_start & has_duration & (durations >= 0) & (durations <= MAX_DUR_NS)
+        readable = has_start & has_duration & (starts >= -MAX_START_NS) & (starts <= MAX_START_NS)
+        usable = readable & (durations >= 0) & (durations <= MAX_DUR_NS)
         if not usable.all():
-            readable = has_start & has_duration
             self.left_out["no readable time"] += int((~readable).sum())
             self.left_out["negative duration"] += int((readable & (durations < 0)).sum())
             self.left_out["longer than a week"] += int((readable & (durations > MAX_DUR_NS)).sum())

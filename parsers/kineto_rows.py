@@ -166,8 +166,8 @@ class ApiRows(Rows):
             self._int("thread", _cleared(self._numbers([event.tid for event in events]), no_host))
         else:
             self._place(events)
-        if set(map(type, streams)) - {int}:
-            streams = [stream if type(stream) is int else None for stream in streams]  # HIP has addresses here
+        if isinstance(streams[0], str) or not is_constant(streams):  # HIP has addresses here
+            streams = [stream if type(stream) is int else None for stream in streams]
         self._int("stream", streams)
         self._int("device", [argument.device for argument in arguments])
         self._int("correlation", [argument.correlation for argument in arguments])

@@ -21,9 +21,11 @@ MAX_ROWS: Final = 256
 
 _MAX_MADE: Final = 16
 _MEMO_SIZE: Final = 1 << 12
+_CELL: Final = rb'"[^"]*",'
+_ESCAPED_CELL: Final = rb'"[^"]*(?:""[^"]*)*",'
 _COMMA: Final = ord(",")
 _DIGITS: Final = rb"\d{1,18}"
-_GROUPED: Final = rb"\d{1,3}(?:,\d{3}){0,5}"
+_GROUPED: Final = rb"(?:\d{1,3}(?:,\d{3}){1,5}|\d{1,18})"
 _FRACTION: Final = rb"(?:\.\d{1,40})?"
 
 
@@ -43,6 +45,22 @@ class BlockRow(NamedTuple):
     is_whole: bool
 
 
+class Style(NamedTuple):
+    """How a page writes its rows.
+
+    Attributes:
+        ending: what follows a value, from its closing quote.
+        groups_whole: whole numbers can have grouped digits.
+        groups_others: other numbers can.
+        is_escaped: cells before the section can have quotes in them.
+    """
+
+    ending: bytes = b'"'
+    groups_whole: bool = False
+    groups_others: bool = False
+    is_escaped: bool = False
+
+
 class Block(NamedTuple):
     """The rows of one launch.
 
@@ -51,7 +69,6 @@ class Block(NamedTuple):
         reads: what reads the value of each row; None for whole numbers.
         pairs: the code that each counter is kept under.
         slots: the slot of each row.
-        is_grouped: digits are grouped by commas, which are to be taken out before reading.
         is_neutral: there are but digits, which mean the same in every locale.
     """
 
@@ -59,7 +76,6 @@ class Block(NamedTuple):
     reads: tuple[Callable[[bytes], float] | None, ...]
     pairs: array[int]
     slots: list[Slot]
-    is_grouped: bool
     is_neutral: bool
 
     def values(self, columns: Sequence[Sequence[bytes]], count: int) -> array[float]:
@@ -70,7 +86,7 @@ class Block(NamedTuple):
         for place, (read, column) in enumerate(zip(self.reads, columns, strict=True)):
             texts = column[:count]
             joined = b" ".join(texts)
-            if self.is_grouped and _COMMA in joined:
+            if _COMMA in joined:
                 joined = joined.replace(b",", b"")
                 texts = joined.split()
             if read is None:
@@ -92,14 +108,14 @@ class Blocks:
         self._last: tuple[object, ...] = ()
         self._made: dict[tuple[object, ...], Block] = {}
 
-    def block(self, rows: Sequence[BlockRow], ending: bytes, *, is_grouped: bool) -> Block | None:
+    def block(self, rows: Sequence[BlockRow], style: Style) -> Block | None:
         """The block of a launch with these rows, if the launch before it had the same."""
         if not 0 < len(rows) <= MAX_ROWS:
             return None
-        key = (*((row.tail, row.nothing, row.is_whole) for row in rows), ending, is_grouped)
+        key = (*((row.tail, row.nothing, row.is_whole) for row in rows), style)
         again, self._last = key == self._last, key
         if again and key not in self._made and len(self._made) < _MAX_MADE:
-            self._made[key] = _block_of(self._cells, rows, ending, is_grouped=is_grouped)
+            self._made[key] = _block_of(self._cells, rows, style)
         return self._made.get(key)
 
 
@@ -116,9 +132,10 @@ class _Memo(dict[bytes, float]):
         return value
 
 
-def _block_of(cells: int, rows: Sequence[BlockRow], ending: bytes, *, is_grouped: bool) -> Block:
-    values = [b"(" + _value(row, is_grouped=is_grouped) + b")" + re.escape(ending) + rb"\n" for row in rows]
-    pattern = rb'"(\d{1,18})(",' + rb'"[^"]*",' * cells + rb")" + re.escape(rows[0].tail) + values[0]
+def _block_of(cells: int, rows: Sequence[BlockRow], style: Style) -> Block:
+    values = [b"(" + _value(row, style) + b")" + re.escape(style.ending) + rb"\n" for row in rows]
+    identity = rb'"(\d{1,18})(",' + (_ESCAPED_CELL if style.is_escaped else _CELL) * cells + rb")"
+    pattern = identity + re.escape(rows[0].tail) + values[0]
     for row, value in zip(rows[1:], values[1:], strict=True):
         pattern += rb'"\1\2' + re.escape(row.tail) + value
     memos: dict[bytes, _Memo] = {}
@@ -127,15 +144,16 @@ def _block_of(cells: int, rows: Sequence[BlockRow], ending: bytes, *, is_grouped
         reads=tuple(_reading(row, memos) for row in rows),
         pairs=array("i", (row.slot.pair for row in rows)),
         slots=[row.slot for row in rows],
-        is_grouped=is_grouped,
-        is_neutral=not is_grouped and all(row.is_whole for row in rows),
+        is_neutral=not style.groups_whole and all(row.is_whole for row in rows),
     )
 
 
-def _value(row: BlockRow, *, is_grouped: bool) -> bytes:
+def _value(row: BlockRow, style: Style) -> bytes:
     if row.nothing is not None:
         return re.escape(row.nothing)
-    return (_GROUPED if is_grouped else _DIGITS) + (b"" if row.is_whole else _FRACTION)
+    if row.is_whole:
+        return _GROUPED if style.groups_whole else _DIGITS
+    return (_GROUPED if style.groups_others else _DIGITS) + _FRACTION
 
 
 def _reading(row: BlockRow, memos: dict[bytes, _Memo]) -> Callable[[bytes], float] | None:

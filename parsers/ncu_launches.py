@@ -102,7 +102,7 @@ class Launches:
 
         Args:
             orders: the IDs.
-            met: code and process of each launch.
+            met: code and process of each launch; -1 for one whose traits make no sense.
         """
         if self._follow_on(orders, met):
             first = len(self._orders)
@@ -112,9 +112,11 @@ class Launches:
             return len(orders)
         runs, count = self._runs, 0
         for order, (code, process) in zip(orders, met, strict=True):
-            run = runs.get(process) or runs.setdefault(process, _Run(order))
-            if run.launch_of(order) is not None:
+            run = runs.get(process)
+            if code < 0 or (run is not None and run.launch_of(order) is not None):
                 break
+            if run is None:
+                run = runs[process] = _Run(order)
             run.append(order, len(self._orders))
             self._orders.append(order)
             self._codes.append(code)

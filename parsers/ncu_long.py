@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ds2prof.parsers.ncu_block import Block, BlockRow, Blocks
+from ds2prof.parsers.ncu_block import Block, BlockRow, Blocks, Style
 from ds2prof.parsers.ncu_gather import Gathered, Slot
 from ds2prof.parsers.ncu_given import Given, GivenToAll
 from ds2prof.parsers.ncu_identity import Identities
@@ -22,7 +22,7 @@ _NEVER: Final = b"\n"
 """A beginning that no line has."""
 
 _LETTER: Final = re.compile(rb"[A-Za-z]")
-_MAX_MET: Final = 1 << 14
+_MAX_MET: Final = 1 << 12
 _MAX_REACH: Final = 1 << 12
 """How many launches are matched before any is looked at; few where looking breaks off."""
 
@@ -51,14 +51,13 @@ class LongPage:
         self._groups: dict[int, int] = {}
         self._launch, self._order, self._code = -1, NULL, -1
         self._traits: Traits | None = None
-        self._prefix, self._ending = _NEVER, b'"'
+        self._prefix, self._style = _NEVER, Style()
         self._blocks = Blocks((layout.tail or 0) - 1)
         self._block: Block | None = None
         self._reach = _MAX_REACH
         self._met: dict[bytes, tuple[int, int]] = {}
         self._rows: list[BlockRow] = []
         self._is_regular = False
-        self._is_grouped = False
 
     def feed(self, piece: Piece) -> bool:
         """Read rows as far as there are any; False at a line that is not a whole row of this page."""
@@ -120,9 +119,9 @@ class LongPage:
 
     def _read_known(self, line: bytes, number: int) -> bool:
         """Read a row of the current launch whose cells but the value were met before."""
-        if not line.startswith(self._prefix) or not line.endswith(self._ending):
+        if not line.startswith(self._prefix) or not line.endswith(self._style.ending):
             return False
-        begin, end = len(self._prefix), len(line) - len(self._ending)
+        begin, end = len(self._prefix), len(line) - len(self._style.ending)
         value = line.rfind(b'","', begin, end) + 3
         tail, text = line[begin:value], line[value:end]
         slot = self._slots.get(tail)
@@ -159,9 +158,11 @@ class LongPage:
         assert layout.tail is not None
         begin, value = row.start(layout.tail), row.start(layout.at["value"]) + 1
         self._prefix = line[:begin]
+        if row.starts is not None:
+            self._style = self._style._replace(is_escaped=True)
         text = row.cells[layout.at["value"]]
         if row.end == len(line) and _QUOTE not in text:
-            self._ending = line[value + len(text) :]
+            self._style = self._style._replace(ending=line[value + len(text) :])
         return line[begin:value]
 
     def _slot(self, cells: list[bytes], tail: bytes) -> Slot:
@@ -193,7 +194,7 @@ class LongPage:
     def _begin(self, order: int, code: int) -> None:
         """A new launch; the rows of the one before show what is to be expected."""
         if self._is_regular:
-            self._block = self._blocks.block(self._rows, self._ending, is_grouped=self._is_grouped) or self._block
+            self._block = self._blocks.block(self._rows, self._style) or self._block
         launch = self._to.launches.add(order, code)
         if self.layout.page == "summary":
             self._groups[code] = launch
@@ -238,6 +239,9 @@ class LongPage:
         if slot.exacting or (is_nothing and not text.isalnum() and text != b"n/a"):
             self._is_regular = False
         if self._is_regular:
-            self._is_grouped = self._is_grouped or _COMMA in text
-            row = BlockRow(tail, slot, text if is_nothing else None, slot.whole and not slot.decimals)
-            self._rows.append(row)
+            is_whole = slot.whole and not slot.decimals
+            self._rows.append(BlockRow(tail, slot, text if is_nothing else None, is_whole))
+            if _COMMA in text and is_whole:
+                self._style = self._style._replace(groups_whole=True)
+            elif _COMMA in text:
+                self._style = self._style._replace(groups_others=True)

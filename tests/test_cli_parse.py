@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from ds2prof.cli.parse import BY
 from ds2prof.measurements import write_sidecar
 from tests.conftest import ROOT
 
+PYTHON = shlex.quote(sys.executable)
 HEADER = '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC","Section Name","Metric Name","Metric Unit","Metric Value"\n'  # noqa: E501
 FMA = "sm__inst_executed_pipe_fma.avg.pct_of_peak_sustained_elapsed"
 THREE = [("k_a(int)", "100", "10"), ("k_b(int)", "100", "10"), ("k_c(int)", "800", "90")]
@@ -270,7 +272,7 @@ def test_a_terminal_of_few_letters_gets_escapes(tmp_path, monkeypatch):
 
 
 def test_what_a_shell_pipes_in_under_a_name_is_read(counters_file):
-    command = f"{sys.executable} -m ds2prof parse <(cat '{counters_file}') --format tbd"
+    command = f"{PYTHON} -m ds2prof parse <(cat '{counters_file}') --format tbd"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.startswith("fma\t74.00000 %")
 
@@ -305,7 +307,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(counters_file, tm
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full, a tool for this test")
 def test_a_full_disk_is_one_line(counters_file):
-    command = f"{sys.executable} -m ds2prof parse '{counters_file}' >/dev/full"
+    command = f"{PYTHON} -m ds2prof parse '{counters_file}' >/dev/full"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "No space left" in done.stderr
@@ -317,7 +319,7 @@ def test_a_missing_file_is_one_line_and_exit_1(tmp_path):
 
 
 def test_a_reader_that_goes_away_is_no_error(counters_file):
-    command = f"{sys.executable} -m ds2prof parse '{counters_file}' --by launch | head -n 1 >/dev/null"
+    command = f"{PYTHON} -m ds2prof parse '{counters_file}' --by launch | head -n 1 >/dev/null"
     done = subprocess.run(
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True, text=True
     )

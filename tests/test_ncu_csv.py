@@ -522,6 +522,15 @@ def test_launches_with_gaps_in_their_ids_are_read():
     assert profile.table("kernels")["order"].tolist() == orders
 
 
+def test_a_nameless_kernel_among_like_launches_is_left_out():
+    text = details([metric_launch(order) for order in range(30)]).replace(
+        '"20","4711","python3.11","127.0.0.1","kernel(float *, int)"', '"20","4711","python3.11","127.0.0.1",""'
+    )
+    profile = read(text)
+    assert profile.table("kernels")["order"].tolist() == [*range(20), *range(21, 30)]
+    assert profile.warnings == ("nsight.csv:62: 3 damaged rows left out",)
+
+
 def test_a_metric_that_is_never_there_does_not_hide_the_others():
     launches = [
         Launch(order, (Metric("dram__bytes.sum", "", "n/a"), Metric(CYCLES, "cycle", str(order)))) for order in range(9)
