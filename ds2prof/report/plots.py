@@ -45,8 +45,11 @@ def kernel_utilization(profile: Profile, ax: Axes | None = None, *, pipe: str | 
     chosen = pipe or max(means, key=lambda name: means[name] or 0.0)
     answer = kernels.kernel_times(profile).head(top)
     ax = ax or _axes(len(answer))
-    values = [100 * (value or 0.0) for value in answer.columns[chosen]]
-    ax.barh(_labels(answer), values, color=COLOURS[0])
+    values = answer.columns[chosen]
+    labels = [
+        f"{label} (unknown)" if value is None else label for label, value in zip(_labels(answer), values, strict=True)
+    ]
+    ax.barh(labels, [100 * (value or 0.0) for value in values], color=COLOURS[0])
     mean = means[chosen]
     if mean is not None:
         ax.axvline(100 * mean, color=COLOURS[5], linestyle="--", label=f"all kernels: {100 * mean:.1f} %")
