@@ -44,6 +44,17 @@ def format_ns(dur_ns: float | None) -> str:
     return f"{dur_ns:.0f} ns"
 
 
+def format_ns_short(dur_ns: float | None) -> str:
+    """A duration in four digits with its unit, for columns of them: ``1.234 ms``, ``12.34 ms``, ``123.4 ms``."""
+    if dur_ns is None:
+        return "-"
+    for unit, step in _TIME_STEPS:
+        if abs(dur_ns) >= step:
+            whole_digits = len(str(int(abs(dur_ns) / step)))
+            return f"{dur_ns / step:.{max(4 - whole_digits, 0)}f} {unit}"
+    return f"{dur_ns:.0f} ns"
+
+
 def format_ratio(ratio: float | None, *, digits: int = 2) -> str:
     """A ratio as percent text, ``12.34 %``; a dash where unknown."""
     return "-" if ratio is None else f"{100 * ratio:.{digits}f} %"

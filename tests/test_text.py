@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ds2prof import units
 from ds2prof.analysis.answers import Answer
 from ds2prof.report import text
 from ds2prof.report.documents import as_csv, as_json, document, write_parquet
@@ -104,3 +105,20 @@ def test_csv_of_several_files_names_them():
     lines = as_csv([(META, answer(1)), (other, answer(1))]).splitlines()
     assert lines[0].startswith("file,name,")
     assert lines[2].startswith("g.json,")
+
+
+@pytest.mark.parametrize(
+    ("dur_ns", "shown"),
+    [
+        (None, "-"),
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (1_234, "1.234 us"),
+        (12_345, "12.35 us"),
+        (999_999, "1000.0 us"),
+        (123_456_789, "123.5 ms"),
+        (12_345_678_901_234, "12346 s"),
+    ],
+)
+def test_durations_in_a_column_have_four_digits(dur_ns, shown):
+    assert units.format_ns_short(dur_ns) == shown

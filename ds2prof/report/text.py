@@ -20,7 +20,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "share": "share",
     "calls": "calls",
     "copy_dur_ns": "copies",
-    "host_dur_ns": "on the host",
+    "host_dur_ns": "host",
     "step_ns": "step",
     "start_ns": "start (ns)",
     "wall_ns": "wall",
@@ -69,7 +69,7 @@ def _cell(column: str) -> Callable[[Any], str]:
     if column in ("start_ns", "launch", "calls", "launches"):
         return lambda value: "-" if value is None else f"{value:,}"
     if column.endswith("_ns"):
-        return units.format_ns
+        return units.format_ns_short
     if column in ("share", "utilization", "effective_utilization", "coverage"):
         return units.format_ratio
     return _plain
