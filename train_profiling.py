@@ -8,6 +8,7 @@ reads from top to bottom: the options, the set-up, the loop. What the loop is ma
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -126,7 +127,7 @@ def run(options: Options) -> None:
     if settings.output is not None:
         write_sidecar(settings.output, facts.sidecar(settings, device, clock=clock, folder=HERE))
         if ENV_CAPTURE not in os.environ:  # else a launcher gives the file its name, and says so
-            click.echo(f"wrote {settings.output}; read it with: ds2prof parse {settings.output}")
+            click.echo(f"wrote {settings.output}; read it with: ds2prof parse {shlex.quote(str(settings.output))}")
 
 
 def train(work: Workload, settings: Settings, *, capture: Capture, log: RunLog, progress: Progress) -> None:

@@ -21,7 +21,6 @@ ENV_CAPTURE: Final = "DS2PROF_CAPTURE"
 """Set in every process of a capture that ds2prof started, to a value of its own."""
 ENV_MEASUREMENTS: Final = "DS2PROF_MEASUREMENTS"
 """The folder that captures write to, where it is not ``measurements``."""
-ENV_PYTHON: Final = "DS2PROF_PYTHON"
 ENV_CORPUS: Final = "DS2PROF_CORPUS"
 
 STEMS: Final = {

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -152,8 +151,3 @@ def commit_of(folder: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def scratch_folder(prefix: str) -> tempfile.TemporaryDirectory[str]:
-    """A private temporary folder that vanishes with the returned object."""
-    return tempfile.TemporaryDirectory(prefix=f"ds2prof-{prefix}-")

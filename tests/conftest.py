@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from ds2prof.config import ENV_CORPUS
+
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 
 
 def corpus_folder() -> Path:
     """The folder of real profiler files: ``DS2PROF_CORPUS``, else ``../shared/data`` beside the checkout."""
-    return Path(os.environ.get("DS2PROF_CORPUS") or ROOT.parent / "shared" / "data")
+    return Path(os.environ.get(ENV_CORPUS) or ROOT.parent / "shared" / "data")
 
 
 @pytest.fixture(scope="session")

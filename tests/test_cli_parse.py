@@ -369,3 +369,7 @@ def test_each_bad_file_has_a_line_of_its_own(tmp_path):
     done = ds2prof(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert ["one: " in line or "two: " in line for line in done.stderr.splitlines()] == [True, True]
+
+
+def test_every_key_that_can_be_asked_for_has_an_answer_and_the_other_way_round():
+    assert set(BY) == set(questions.KEYS)

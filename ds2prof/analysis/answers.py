@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ds2prof.analysis.intervals import FloatArray
 from ds2prof.tables import IntArray
 
 
@@ -37,11 +36,6 @@ class Answer:
     def head(self, count: int) -> Answer:
         """The first rows alone."""
         return Answer(self.by, {name: values[:count] for name, values in self.columns.items()}, self.notes)
-
-
-def optional_list(values: FloatArray) -> list[float | None]:
-    """Python floats, None for NaN."""
-    return [None if value != value else value for value in values.tolist()]
 
 
 def ratio(part: float | None, whole: float | None) -> float | None:
