@@ -11,13 +11,18 @@ from typing import Final, Literal
 
 Kind = Literal["int", "float", "text"]
 
+_SUMMED = {
+    "calls": "int",  # launches, copies or calls that the row stands for, dur_ns being their sum; null means 1
+    "min_dur_ns": "int",
+    "max_dur_ns": "int",
+}
 _GRID = {f"{what}_{axis}": "int" for what in ("grid", "block", "cluster") for axis in "xyz"}
 
 SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "kernels": {
         "name": "text",
         "mangled_name": "text",
-        "kind": "text",  # kernel, graph, range; null means kernel
+        "kind": "text",  # kernel, graph, range, command_list; null means kernel
         "process": "int",
         "device": "int",
         "context": "int",
@@ -27,9 +32,10 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "graph_node": "int",
         "start_ns": "int",
         "dur_ns": "int",
-        "calls": "int",  # launches that the row stands for; null means 1
+        **_SUMMED,  # type: ignore[dict-item]
         **_GRID,  # type: ignore[dict-item]
         "registers": "int",
+        "local_bytes_per_thread": "int",
         "shared_bytes": "int",  # static and dynamic together, where the source does not tell them apart
         "static_shared_bytes": "int",
         "dynamic_shared_bytes": "int",
@@ -41,6 +47,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "copies": {
         "name": "text",
         "kind": "text",  # memcpy, memset
+        **_SUMMED,  # type: ignore[dict-item]
         "process": "int",
         "device": "int",
         "context": "int",
@@ -51,12 +58,17 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "size_bytes": "int",
         "source_kind": "text",  # pageable, pinned, device, array, managed
         "destination_kind": "text",
+        "source_device": "int",
+        "destination_device": "int",
+        "graph": "int",
+        "graph_node": "int",
         "external_id": "int",
     },
     "api": {
         "name": "text",
-        "domain": "text",  # runtime, driver, sync (what the device waited for, as the profiler saw it)
+        "domain": "text",  # runtime, driver, cudnn, cublas, osrt; sync: a wait as the profiler saw it
         "kind": "text",
+        **_SUMMED,  # type: ignore[dict-item]
         "process": "int",
         "thread": "int",
         "device": "int",
@@ -84,6 +96,10 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "kind": "text",  # iteration, phase, layer, window, user
         "value": "text",  # what stands behind the kind: 3, forward, rnn.0
         "domain": "text",
+        "category": "text",
+        "payload": "text",
+        "depth": "int",
+        **_SUMMED,  # type: ignore[dict-item]
         "process": "int",
         "thread": "int",
         "end_thread": "int",
@@ -95,6 +111,27 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "metric": "text",  # as the tool names it
         "unit": "text",  # base unit of the value: ns, byte, ratio, per second...
         "value": "float",
+    },
+    "samples": {
+        "metric": "text",  # as the tool names it
+        "unit": "text",  # base unit of the value: ratio, byte, watt, hertz, celsius, per second...
+        "value": "float",
+        "start_ns": "int",  # when it was read, or when its period began
+        "period_ns": "int",  # of the sampling, where the source states it
+        "aggregation": "text",  # what the value is of its period: last, mean, max, sum; null where unknown
+        "process": "int",
+        "device": "int",
+        "entity": "text",  # what was sampled where that is no whole device: a MIG instance, a processor core
+        "launch": "int",  # row of the kernels table, where the series was sampled within one launch
+    },
+    "rules": {  # what Nsight Compute's rules say of a launch
+        "launch": "int",  # row of the kernels table
+        "section": "text",
+        "name": "text",
+        "kind": "text",  # as the tool has it: optimization, warning, info, error
+        "text": "text",
+        "speedup_kind": "text",  # global (of the launch) or local (of the part the rule looks at)
+        "estimated_speedup": "float",  # ratio of the time that would be saved, as the tool estimates it
     },
     "iterations": {
         "iteration": "int",
@@ -125,8 +162,13 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "vendor": "text",
         "chip": "text",
         "compute_capability": "text",
+        "uuid": "text",
+        "bus_id": "text",
+        "mig": "text",  # profile of the MIG slice (2g.12gb); sms and memory_bytes are then the slice's
         "sms": "int",
         "memory_bytes": "int",
+        "sm_clock_hz": "int",  # the highest, as the driver states it
+        "memory_bandwidth_bytes_per_s": "int",  # the peak, as the driver states it
         "max_threads_per_sm": "int",
         "warp_size": "int",
     },
@@ -151,6 +193,8 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "ops": ("name", "start_ns", "dur_ns"),
     "ranges": ("name", "kind"),
     "counters": ("launch", "metric", "unit", "value"),
+    "samples": ("metric", "unit", "value"),
+    "rules": ("launch", "name"),
     "iterations": ("iteration",),
     "overhead": ("name",),
     "spans": ("start_ns", "dur_ns"),

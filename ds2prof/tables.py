@@ -7,7 +7,7 @@ is absent, a mask, NaN in a float), never 0 or -1. Every parser ends in :func:`c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,7 +80,8 @@ class Table:
     columns: Mapping[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return next((len(column) for column in self.columns.values()), 0)
+        ready = self.columns.ready if isinstance(self.columns, DeferredColumns) else self.columns
+        return next((len(column) for column in ready.values()), 0)
 
     def __contains__(self, column: str) -> bool:
         return column in self.columns
@@ -100,13 +101,62 @@ class Table:
 
     def take(self, rows: IntArray | BoolArray) -> Table:
         """The table of the chosen rows (indices or a mask)."""
-        return Table(self.name, {name: column.take(rows) for name, column in self.columns.items()})
+        columns = self.columns
+        if isinstance(columns, DeferredColumns):
+            taken = {name: column.take(rows) for name, column in columns.ready.items()}
+            later = [name for name in columns if name not in taken]
+            return Table(self.name, DeferredColumns(taken, later, lambda name: {name: columns[name].take(rows)}))
+        return Table(self.name, {name: column.take(rows) for name, column in columns.items()})
 
     def to_pandas(self) -> pd.DataFrame:
         """A DataFrame: text as categories, ints with nulls as ``Int64``."""
         import pandas as pd
 
         return pd.DataFrame({name: _to_series(column) for name, column in self.columns.items()})
+
+
+class DeferredColumns(Mapping[str, Column]):
+    """Columns of one table, of which some are made when they are first asked for (:func:`deferred`)."""
+
+    def __init__(
+        self, ready: Mapping[str, Column], names: Sequence[str], make: Callable[[str], Mapping[str, Column]]
+    ) -> None:
+        self._ready = dict(ready)
+        self._pending = [name for name in names if name not in ready]
+        self._make = make
+
+    @property
+    def ready(self) -> Mapping[str, Column]:
+        """The columns that are made already."""
+        return self._ready
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._ready:
+            if name not in self._pending:
+                raise KeyError(name)
+            made = {key: column for key, column in self._make(name).items() if key in self._pending}
+            self._ready.update(made)
+            self._pending = [key for key in self._pending if key not in made]
+        return self._ready[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ready or name in self._pending
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._ready, *self._pending])
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._pending)
+
+
+def deferred(
+    ready: Mapping[str, Column], names: Sequence[str], make: Callable[[str], Mapping[str, Column]]
+) -> DeferredColumns:
+    """The columns ``ready`` now, and ``names`` when first asked for.
+
+    ``make(name)`` gives that column, and may give others of ``names`` with it; each must be of the table's length.
+    """
+    return DeferredColumns(ready, names, make)
 
 
 def _to_series(column: Column) -> pd.Series[Any]:
@@ -180,6 +230,8 @@ def checked(name: str, columns: Mapping[str, Column]) -> Table:
     A ``ValueError`` from here is a fault of the parser, not of the file: a parser must have refused or repaired it.
     """
     schema = SCHEMAS[name]
+    if isinstance(columns, DeferredColumns):
+        return _checked_later(name, columns)
     table = Table(name, columns)
     length = len(table)
     for column_name, column in columns.items():
@@ -193,6 +245,22 @@ def checked(name: str, columns: Mapping[str, Column]) -> Table:
     if "dur_ns" in columns and bool((table.ints("dur_ns") < 0).any()):
         raise ValueError(f"{name}.dur_ns: negative")
     return table
+
+
+def _checked_later(name: str, columns: DeferredColumns) -> Table:
+    """The table of deferred columns: those made are checked now, the others when they are made."""
+    length = len(checked(name, columns.ready))
+    unknown = [column for column in columns if column not in SCHEMAS[name]]
+    if unknown:
+        raise ValueError(f"{name}: no such column: {', '.join(unknown)}")
+
+    def made(column_name: str) -> Mapping[str, Column]:
+        made = columns._make(column_name)
+        for key, column in made.items():
+            _check_column(f"{name}.{key}", column, SCHEMAS[name][key], length)
+        return made
+
+    return Table(name, DeferredColumns(columns.ready, list(columns), made))
 
 
 def _check_column(where: str, column: Column, kind: Kind, length: int) -> None:

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -43,6 +44,7 @@ class Source:
         head: the first 64 KiB, unpacked; all of a shorter stream.
         path: the file that holds it, where there is one.
         size_bytes: of the file on disk (packed, if it is), for progress; None where unknown.
+        is_plain: whether ``path`` holds just these bytes, neither packed nor among others.
     """
 
     name: str
@@ -50,10 +52,30 @@ class Source:
     opener: Callable[[], BinaryIO] = field(repr=False)
     path: Path | None = None
     size_bytes: int | None = None
+    is_plain: bool = False
 
     def open(self) -> BinaryIO:
         """The stream from its first byte. The caller closes it."""
         return self.opener()
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """A file with these bytes, for libraries that take no stream: the source's own, or a private copy until exit.
+
+        Raises:
+            ReadError: the stream cannot be read, or there is no room for the copy.
+        """
+        if self.is_plain and self.path is not None:
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="ds2prof-") as folder:
+            copy = Path(folder) / "unpacked"
+            try:
+                with self.open() as stream, copy.open("wb") as file:
+                    shutil.copyfileobj(stream, file, 1 << 20)
+            except OSError as error:
+                raise ReadError(f"{self.name}: cannot be unpacked into {folder}: {error.strerror}") from None
+            yield copy
 
 
 def find_sources(path: str | Path, *, progress: Progress | None = None) -> Iterator[Source]:
@@ -130,9 +152,12 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-def _unpacked(opener: Callable[[], BinaryIO], name: str, path: Path | None) -> Iterator[Source]:
+def _unpacked(
+    opener: Callable[[], BinaryIO], name: str, path: Path | None, *, is_member: bool = False
+) -> Iterator[Source]:
     """The sources in one file: itself, unpacked if gzip, or each member if tar."""
     head = _head(opener, name)
+    is_plain = path is not None and not head.startswith(_GZIP_MAGIC) and not is_member
     if head.startswith(_GZIP_MAGIC):
         packed = opener
 
@@ -144,7 +169,7 @@ def _unpacked(opener: Callable[[], BinaryIO], name: str, path: Path | None) -> I
         yield from _members(opener, name, path)
         return
     size_bytes = path.stat().st_size if path is not None else None
-    yield Source(name, head, opener, path, size_bytes)
+    yield Source(name, head, opener, path, size_bytes, is_plain)
 
 
 def _head(opener: Callable[[], BinaryIO], name: str) -> bytes:
@@ -281,4 +306,4 @@ def _members(opener: Callable[[], BinaryIO], name: str, path: Path | None) -> It
     if not spools:
         raise ReadError(f"{name}: an archive without files")
     for member_name, member_opener in sorted(spools, key=lambda item: natural_key(item[0])):
-        yield from _unpacked(member_opener, member_name, path)
+        yield from _unpacked(member_opener, member_name, path, is_member=True)
