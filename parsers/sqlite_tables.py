@@ -16,7 +16,7 @@ import numpy as np
 
 from ds2prof.errors import ReadError
 from ds2prof.parsers.sources import Source
-from ds2prof.tables import Column, Texts, null_column
+from ds2prof.tables import Column, Texts
 
 MAX_ROWS: Final = 1_000_000
 """Of one query by rows."""
@@ -95,16 +95,53 @@ class Database:
 
         What is no integer of 64 bits (NULL, text, a real, a blob) is null.
         """
-        there = [name for name in names if self.has(table, name)]
+        there = [name for name in dict.fromkeys(names) if self.has(table, name)]
         if not there:
             return {}
-        batches: list[list[np.ndarray[Any, Any]]] = []
-        for rows in self._batches(table, there):
-            batches.append([np.array(column, dtype=object) for column in zip(*rows, strict=True)])
-        return {
-            name: _ints(np.concatenate([batch[index] for batch in batches])) if batches else null_column("int", 0)
-            for index, name in enumerate(there)
+        fast = self._from_pages(table, there)
+        slow = self._from_rows(table, [name for name in there if name not in fast])
+        return {name: fast[name] if name in fast else slow[name] for name in there}
+
+    def _from_pages(self, table: str, names: Sequence[str]) -> dict[str, Column]:
+        """The columns that can be read without SQLite; none where the file is out of the ordinary."""
+        from ds2prof.parsers import sqlite_pages
+
+        root, places = self._layout(table)
+        chosen = sorted((places[name], name) for name in names if name in places)
+        if not root or not chosen:
+            return {}
+        try:
+            values, masks = sqlite_pages.int_columns(self._path, root, [place for place, _ in chosen])
+        except (sqlite_pages.Unsuitable, OSError):
+            return {}
+        return {name: Column(values[at], masks[at]) for at, (_, name) in enumerate(chosen)}
+
+    def _layout(self, table: str) -> tuple[int, dict[str, int]]:
+        """The table's root page, and where in its records the columns stand that are stored as they are declared.
+
+        That is not so for the row's own number (INTEGER PRIMARY KEY: a null stands for it), for columns of reals
+        (whole ones are stored as integers), and for any column of a table with computed ones.
+        """
+        declared = self.rows(f"PRAGMA table_xinfo({quoted(table)})")
+        if any(hidden for *_, hidden in declared):
+            return 0, {}
+        found = self.rows("SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
+        keys = sum(1 for *_, key, _ in declared if key)
+        places = {
+            name: index
+            for index, name, kind, _, _, key, _ in declared
+            if not (key and keys == 1 and kind.upper() == "INTEGER") and _holds_integers(kind)
         }
+        return int(found[0][0]), places
+
+    def _from_rows(self, table: str, names: Sequence[str]) -> dict[str, Column]:
+        """The columns by way of SQLite, a Python object per value."""
+        if not names:
+            return {}
+        batches = [[_ints(values) for values in zip(*rows, strict=True)] for rows in self._batches(table, names)]
+        if not batches:
+            return {name: Column(np.zeros(0, dtype=np.int64)) for name in names}
+        return {name: _joined([batch[at] for batch in batches]) for at, name in enumerate(names)}
 
     def texts(self, table: str, name: str) -> Column:
         """A text column of a table, dictionary-coded, in the order of its rows; what is no text is null."""
@@ -125,7 +162,18 @@ class Database:
             raise _damaged(self.name, sqlite3.Error(str(error))) from None
 
 
-def _ints(values: np.ndarray[Any, Any]) -> Column:
-    valid = np.array([type(value) is int for value in values.tolist()], dtype=np.bool_)
-    numbers = np.where(valid, values, 0).astype(np.int64)
+def _holds_integers(kind: str) -> bool:
+    """Whether SQLite stores an integer in a column declared so as that integer, by its rules of affinity."""
+    upper = kind.upper()
+    return "INT" in upper or not any(word in upper for word in ("REAL", "FLOA", "DOUB", "CHAR", "CLOB", "TEXT"))
+
+
+def _ints(values: Sequence[object]) -> Column:
+    valid = np.array([type(value) is int for value in values], dtype=np.bool_)
+    numbers = np.array([value if type(value) is int else 0 for value in values], dtype=np.int64)
     return Column(numbers, None if valid.all() else valid)
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    valid = None if all(part.valid is None for part in parts) else np.concatenate([part.present for part in parts])
+    return Column(np.concatenate([part.values for part in parts]), valid)
