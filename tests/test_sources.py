@@ -161,3 +161,27 @@ def test_nothing_is_written_beside_the_input(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(tar_of({"one": b"x"}, mode="w:gz"))
     contents(tmp_path / "a.tar.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_a_plain_file_is_its_own_file_on_disk(tmp_path):
+    path = tmp_path / "plain"
+    path.write_bytes(b"content")
+    (source,) = find_sources(path)
+    with source.file() as found:
+        assert found == path
+
+
+@pytest.mark.parametrize("form", ["gzip", "tar"])
+def test_what_is_packed_gets_a_private_file_that_is_gone_afterwards(tmp_path, form):
+    path = tmp_path / "packed"
+    if form == "gzip":
+        path.write_bytes(gzip.compress(b"content"))
+    else:
+        (tmp_path / "member").write_bytes(b"content")
+        with tarfile.open(path, "w") as archive:
+            archive.add(tmp_path / "member", "member")
+    (source,) = find_sources(path)
+    with source.file() as found:
+        assert found.read_bytes() == b"content"
+        assert tmp_path not in found.parents
+    assert not found.exists()

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ds2prof.tables import Column, Loaded, Meta, Profile, Table, checked, float_column, int_column, text_column
+from ds2prof.tables import (
+    Column,
+    Loaded,
+    Meta,
+    Profile,
+    Table,
+    checked,
+    deferred,
+    float_column,
+    int_column,
+    text_column,
+)
 
 META = Meta(file="f", tool="t", format="x")
 
@@ -88,3 +99,39 @@ def test_tables_are_attributes_in_pandas():
     assert profile.kernels["name"].astype(str).tolist() == ["a"]
     with pytest.raises(AttributeError):
         getattr(profile, "kernel")  # noqa: B009  the name of no table
+
+
+def test_deferred_columns_are_made_once_when_asked_for():
+    made = []
+
+    def make(name):
+        made.append(name)
+        return {"grid_x": int_column([1, 2]), "grid_y": int_column([3, None])}
+
+    columns = deferred({"name": text_column(["a", "b"])}, ["grid_x", "grid_y"], make)
+    table = checked("kernels", columns)
+    assert (len(table), "grid_x" in table, "grid_z" in table, made) == (2, True, False, [])
+    assert table["grid_y"].tolist() == [3, None]
+    assert table["grid_x"].tolist() == [1, 2]
+    assert table["grid_z"].tolist() == [None, None]
+    assert made == ["grid_y"]
+
+
+def test_chosen_rows_of_deferred_columns_stay_deferred():
+    made = []
+    columns = deferred(
+        {"name": text_column(["a", "b"])}, ["grid_x"], lambda name: made.append(name) or {name: int_column([1, 2])}
+    )
+    taken = checked("kernels", columns).take(np.array([1]))
+    assert (len(taken), made) == (1, [])
+    assert taken["grid_x"].tolist() == [2]
+    assert taken.to_pandas()["grid_x"].tolist() == [2]
+
+
+def test_the_border_holds_for_deferred_columns_when_they_are_made():
+    ready = {"name": text_column(["a", "b"])}
+    table = checked("kernels", deferred(ready, ["grid_x"], lambda name: {name: int_column([1])}))
+    with pytest.raises(ValueError, match="1 rows, not 2"):
+        table["grid_x"]
+    with pytest.raises(ValueError, match="no such column: nonsense"):
+        checked("kernels", deferred(ready, ["nonsense"], lambda name: {}))
