@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ds2prof.analysis.answers import ratio, ratios
-from ds2prof.analysis.intervals import FloatArray, merged, rounded_to_sum, shares_ns
+from ds2prof.analysis.intervals import FloatArray, rounded_to_sum, shares_ns, union_ns
 from ds2prof.analysis.totals import by_device
 from ds2prof.analysis.windows import ends_ns
 from ds2prof.tables import Column, IntArray, Table
@@ -23,8 +23,7 @@ def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
     busy_ns = 0
     for _, rows in by_device(kernels, Table("copies")):
         shares[rows] = shares_ns(starts[rows], ends[rows])
-        union_starts, union_ends = merged(starts[rows], ends[rows])
-        busy_ns += int((union_ends - union_starts).sum())
+        busy_ns += union_ns(starts[rows], ends[rows])
     return shares, busy_ns
 
 

@@ -17,8 +17,11 @@ FloatArray = npt.NDArray[np.float64]
 def merged(start_ns: IntArray, end_ns: IntArray) -> tuple[IntArray, IntArray]:
     """The union as disjoint intervals in order; intervals that touch become one, empty ones vanish."""
     kept = end_ns > start_ns
-    order = np.argsort(start_ns[kept], kind="stable")
-    start_ns, end_ns = start_ns[kept][order], end_ns[kept][order]
+    if not kept.all():
+        start_ns, end_ns = start_ns[kept], end_ns[kept]
+    if bool((start_ns[1:] < start_ns[:-1]).any()):
+        order = np.argsort(start_ns, kind="stable")
+        start_ns, end_ns = start_ns[order], end_ns[order]
     if not len(start_ns):
         return start_ns, end_ns
     reach = np.maximum.accumulate(end_ns)
@@ -48,10 +51,17 @@ def _edges(start_ns: IntArray, end_ns: IntArray) -> IntArray:
 
 def shares_ns(start_ns: IntArray, end_ns: IntArray) -> FloatArray:
     """Each interval's share of the union, float ns: the integral of 1/c(t) over it, c(t) being how many are open."""
-    times = _edges(start_ns, end_ns)
-    reached = _reached(times, start_ns, end_ns)
-    shares: FloatArray = reached[np.searchsorted(times, end_ns)] - reached[np.searchsorted(times, start_ns)]
-    return shares
+    count = len(start_ns)
+    if not count:
+        return np.zeros(0)
+    times = np.concatenate((start_ns, end_ns))
+    order = np.argsort(times, kind="stable")
+    count_open = np.cumsum(np.where(order < count, np.int32(1), np.int32(-1)), dtype=np.int32)[:-1]
+    lengths = np.diff(times[order])
+    parts = np.divide(lengths, count_open, out=np.zeros(len(lengths)), where=count_open > 0)
+    reached = np.zeros(2 * count)
+    reached[order[1:]] = np.cumsum(parts)
+    return np.asarray(reached[count:] - reached[:count], dtype=np.float64)
 
 
 def _reached(times_ns: IntArray, start_ns: IntArray, end_ns: IntArray) -> FloatArray:

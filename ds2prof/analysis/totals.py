@@ -80,7 +80,7 @@ def totals(profile: Profile) -> Totals:
         launches=launches(kernels),
         kernel_dur_ns=_sum(kernels, "dur_ns"),
         busy_ns=busy_ns,
-        copies=len(copies) if profile.meta.times == "real" else None,
+        copies=launches(copies) if profile.meta.times == "real" else None,
         copy_dur_ns=_sum(copies, "dur_ns") if profile.meta.times == "real" else None,
         window_source=window.source if window is not None and known else None,
         window_ns=window_ns,
@@ -90,9 +90,9 @@ def totals(profile: Profile) -> Totals:
     )
 
 
-def launches(kernels: Table) -> int:
-    """How many launches the rows stand for."""
-    return int(kernels.ints("calls", null=1).sum()) if "calls" in kernels else len(kernels)
+def launches(table: Table) -> int:
+    """How many launches (or copies) the rows stand for."""
+    return int(table.ints("calls", null=1).sum()) if "calls" in table else len(table)
 
 
 def by_device(kernels: Table, copies: Table) -> list[tuple[int | None, BoolArray]]:
