@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Test workers share the cores; training in them must not also start a thread on each.
 test quick: export OMP_NUM_THREADS := 1
 
-.PHONY: help environment test quick lint format packaging benchmark clean
+.PHONY: help environment test quick lint format packaging benchmark fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,5 +36,9 @@ packaging: environment  ## prove the wheel, the sdist, the editable install and 
 benchmark: environment  ## both readers against reading the bytes alone, 10 to 500 MB (minutes; writes benchmarks/data)
 	@$(PYTHON) benchmarks/readers.py
 
+fuzz: environment  ## feed a parser damaged files: make fuzz MINUTES=10 PARSER=ncu_csv (or PARSER=all, one after another)
+	@scripts/environment.sh "$(VENV)" fuzz
+	@$(PYTHON) tests/fuzz/run.py --parser "$(or $(PARSER),all)" --minutes "$(or $(MINUTES),10)" $(FUZZ_OPTIONS)
+
 clean:  ## remove what the targets made, the environment too; measurements stay
-	rm -rf "$(VENV)" build dist .lint .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info benchmarks/data
+	rm -rf "$(VENV)" build dist .lint .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info .fuzz benchmarks/data
