@@ -22,7 +22,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "kernels": {
         "name": "text",
         "mangled_name": "text",
-        "kind": "text",  # kernel, graph, range, command_list; null means kernel
+        "kind": "text",  # kernel, graph, range, command_list, subgrid_schedule; null means kernel
         "process": "int",
         "device": "int",
         "context": "int",
@@ -42,6 +42,10 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "blocks_per_sm": "float",
         "occupancy": "float",  # ratio, as the source gave it
         "order": "int",  # launch order as the source numbers it
+        "nvtx": "text",  # path of the ranges open at the launch, innermost last, where the source has no times of them
+        "iteration": "text",  # the value of the innermost iteration, phase and layer among those
+        "phase": "text",
+        "layer": "text",
         "external_id": "int",
     },
     "copies": {

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ds2prof.analysis import core, kernels, phases, throughput, totals
+from ds2prof.analysis import core, kernels, phases, samples, sums, throughput, totals
 from ds2prof.analysis.answers import Answer
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import Profile
 
 RANGE_KEYS: Final = ("phase", "layer", "iteration")
 KERNEL_KEYS: Final = ("name", "kernel", "launch", "class", "stream", "device")
-KEYS: Final = ("core", *KERNEL_KEYS[:4], *RANGE_KEYS, *KERNEL_KEYS[4:])
+METRIC: Final = "metric"
+KEYS: Final = ("core", *KERNEL_KEYS[:4], *RANGE_KEYS, *KERNEL_KEYS[4:], *sums.KEYS, METRIC)
 
 
 def tables_for(by: str | None) -> tuple[str, ...]:
@@ -20,6 +21,10 @@ def tables_for(by: str | None) -> tuple[str, ...]:
     wanted = [*totals.TABLES, *core.TABLES]
     if by in RANGE_KEYS:
         wanted += phases.TABLES
+    if by in sums.KEYS:
+        wanted.append(sums.TABLE_OF[by])
+    if by == METRIC:
+        wanted += samples.TABLES
     return tuple(dict.fromkeys([*wanted, *throughput.TABLES]))
 
 
@@ -29,14 +34,29 @@ def answers(profile: Profile, by: str | None, *, screens: bool = False) -> list[
         if by not in (None, "iteration"):
             raise MissingDataError(f"{profile.meta.file}: a run log holds iterations alone; drop --by {by}")
         return [throughput.iterations(profile)]
+    if by is None and samples.has_samples(profile):
+        return [samples.metrics(profile)]
     if by is not None:
         return [_answer(profile, by)]
     if screens and profile.meta.domain == "gpu" and core.has_counters(profile):
         return [_answer(profile, "core"), _answer(profile, "name")]
-    return [_answer(profile, "name")]
+    return [_answer(profile, _default(profile))]
+
+
+def _default(profile: Profile) -> str:
+    """By name of kernels (or operators); where there are none, by name of whatever there is."""
+    if len(profile.table("kernels")) or (profile.meta.domain == "cpu" and len(profile.table("ops"))):
+        return "name"
+    return sums.first_with_rows(profile) or "name"
 
 
 def _answer(profile: Profile, by: str) -> Answer:
+    if by == METRIC:
+        return samples.metrics(profile)
+    if samples.has_samples(profile):
+        raise MissingDataError(f"{profile.meta.file}: it holds sampled readings alone; drop --by {by}")
+    if by in sums.KEYS:
+        return sums.sums(profile, by)
     if by == "core":
         return core.core_utilization(profile)
     if by in RANGE_KEYS:
@@ -50,8 +70,12 @@ def pipes(answer: Answer) -> Sequence[str]:
 
 
 def totals_of(profile: Profile) -> dict[str, Any]:
-    """The totals as plain values, with the rates of a run log."""
+    """The totals as plain values, with the rates of a run log, and what a sampler's file holds."""
     found = totals.totals(profile).as_dict()
     if throughput.is_run_log(profile):
+        found.update(throughput.log_totals(profile))
+    elif samples.has_samples(profile):
+        found.update(samples.totals(profile))
+    if throughput.has_rates(profile):
         found.update(throughput.throughput(profile))
     return found

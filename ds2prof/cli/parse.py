@@ -20,7 +20,22 @@ if TYPE_CHECKING:
     from ds2prof.parsers.sources import Progress
     from ds2prof.tables import Profile
 
-BY: Final = ("core", "name", "kernel", "launch", "class", "phase", "layer", "iteration", "stream", "device")
+BY: Final = (
+    "core",
+    "name",
+    "kernel",
+    "launch",
+    "class",
+    "phase",
+    "layer",
+    "iteration",
+    "stream",
+    "device",
+    "copy",
+    "api",
+    "range",
+    "metric",
+)
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
 DEFAULT_TOP: Final = 20
 _PROGRESS_BYTES: Final = 32 << 20

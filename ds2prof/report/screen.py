@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from ds2prof import units
-from ds2prof.analysis import questions
+from ds2prof.analysis import questions, throughput
 from ds2prof.analysis.answers import Answer
 from ds2prof.report import text
 from ds2prof.tables import Meta
@@ -22,6 +22,10 @@ _TITLES = {
     "iteration": "{what} by iteration",
     "stream": "{what} by stream",
     "device": "{what} by device",
+    "copy": "Copies by name",
+    "api": "Calls by name",
+    "range": "Ranges by name",
+    "metric": "Sampled readings by metric",
 }
 
 
@@ -46,8 +50,10 @@ def heading(meta: Meta, totals: Mapping[str, Any], *, devices: Sequence[str] = (
 
 
 def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
-    if "samples_per_s" in totals:
-        return _rate_lines(totals)
+    if "samples_per_s" in totals or "iterations" in totals:
+        return _run_lines(meta, totals)
+    if "readings" in totals:
+        return _reading_lines(totals)
     if meta.domain == "cpu":
         return ["CPU run: no GPU work in this file; the tables are of host operators and ranges"]
     if totals["launches"] is None:
@@ -69,16 +75,35 @@ def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _rate_lines(totals: Mapping[str, Any]) -> list[str]:
-    names = (("samples_per_s", "samples/s"), ("audio_s_per_s", "audio s/s"), ("padded_s_per_s", "padded s/s"))
-    known = [f"{totals[key]:.2f} {label}" for key, label in names if totals[key] is not None]
-    return ["throughput, no profiler, warm-up excluded: " + (", ".join(known) or "not known (the log was cut off)")]
+def _run_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
+    """What a log of a run comes to: its rates, and for one of another system its iterations and their mean."""
+    own = meta.tool == throughput.OWN_TOOL
+    lines = []
+    if "samples_per_s" in totals:
+        names = (("samples_per_s", "samples/s"), ("audio_s_per_s", "audio s/s"), ("padded_s_per_s", "padded s/s"))
+        known = [f"{totals[key]:.2f} {label}" for key, label in names if totals[key] is not None]
+        what = "throughput, no profiler, warm-up excluded: " if own else "throughput, as it is stated there: "
+        lines.append(what + (", ".join(known) or "not known (the log was cut off)"))
+    if not own and totals.get("iterations"):
+        mean = "not known" if totals["wall_ns"] is None else units.format_ns(totals["wall_ns"] / totals["iterations"])
+        lines.append(f"{totals['iterations']:,} iterations, mean {mean} as printed, warm-up included")
+    return lines
+
+
+def _reading_lines(totals: Mapping[str, Any]) -> list[str]:
+    devices = totals["sampled_devices"]
+    where = f" of {devices:,} device{'' if devices == 1 else 's'}" if devices else ""
+    span = f" in {units.format_ns(totals['sampled_ns'])}" if totals["sampled_ns"] else ""
+    metrics = f"{totals['metrics']:,} metric{'' if totals['metrics'] == 1 else 's'}"
+    return [f"{totals['readings']:,} readings of {metrics}{where}{span}; no launches in this file"]
 
 
 def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     what = "Host operators" if meta.domain == "cpu" else "Kernels"
     if answer.by in questions.RANGE_KEYS:
         what = "Host time" if meta.domain == "cpu" else "Kernels"
+    if answer.by == questions.METRIC:
+        answer = _in_units(answer)
     if answer.by == "core":
         answer, top = _plain_metrics(answer), len(answer)
     lines = [
@@ -90,6 +115,38 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
         lines.append(rest)
     lines += [text.cleaned(f"note: {note}") for note in answer.notes]
     return "\n".join(lines)
+
+
+_FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
+    "ratio": units.format_ratio,
+    "byte": units.format_bytes,
+    "byte/s": lambda rate: f"{units.format_bytes(rate)}/s",
+    "ns": units.format_ns,
+    "hertz": lambda rate: f"{rate / units.HZ_PER_MHZ:,.0f} MHz",
+    "watt": lambda power: f"{power:.1f} W",
+    "joule": lambda energy: f"{energy:,.1f} J",
+    "celsius": lambda degrees: f"{degrees:.1f} C",
+}
+"""How a value in that base unit is written for reading; others stand beside their unit."""
+
+
+def _in_units(answer: Answer) -> Answer:
+    """The answer with its values written for reading, units in the cells; no column of units then."""
+    names = answer.columns["unit"]
+    plain = dict(answer.columns)
+    for column in ("mean", "min", "max"):
+        plain[column] = [
+            None if value is None else _readable(value, unit)
+            for value, unit in zip(answer.columns[column], names, strict=True)
+        ]
+    del plain["unit"]
+    return Answer(answer.by, plain, answer.notes)
+
+
+def _readable(value: float, unit: str) -> str:
+    if unit in _FORMATS:
+        return _FORMATS[unit](value)
+    return f"{value:,.4g}" if unit in ("unknown", "count") else f"{value:,.4g} {unit}"
 
 
 def _plain_metrics(answer: Answer) -> Answer:

@@ -26,11 +26,16 @@ _LABELS: Final[Mapping[str, str]] = {
     "wall_ns": "wall",
     "utilization": "while busy",
     "effective_utilization": "effective",
+    "min_dur_ns": "least",
+    "max_dur_ns": "greatest",
+    "size_bytes": "size",
     "audio_s": "audio (s)",
     "padded_s": "padded (s)",
 }
 _NAMES: Final = ("name", "metric", "layer", "phase", "iteration")
 """Text columns that give way when the line is too long, and are aligned to the left."""
+_MEASURES: Final = ("mean", "min", "max")
+"""Columns that are aligned to the right although their numbers come with units."""
 _MIN_NAME: Final = 24
 
 
@@ -66,10 +71,12 @@ def _columns(character: str) -> int:
 
 
 def _cell(column: str) -> Callable[[Any], str]:
-    if column in ("start_ns", "launch", "calls", "launches"):
+    if column in ("start_ns", "launch", "calls", "launches", "readings"):
         return lambda value: "-" if value is None else f"{value:,}"
     if column.endswith("_ns"):
         return units.format_ns_short
+    if column.endswith("_bytes"):
+        return units.format_bytes
     if column in ("share", "utilization", "effective_utilization", "coverage"):
         return units.format_ratio
     return _plain
@@ -102,7 +109,8 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
     hidden = _hidden(widths, width, [(name, shown[name]) for name in ratios if name in shown])
     for name in hidden:
         del cells[name], widths[name]
-    left = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
+    texts = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
+    left = texts - set(_MEASURES)
 
     def line(row: Mapping[str, str]) -> str:
         parts = [_padded(shortened(row[name], widths[name]), widths[name], left=name in left) for name in cells]
