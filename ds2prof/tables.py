@@ -100,8 +100,10 @@ class Table:
         return np.where(found.valid, found.values, null)
 
     def take(self, rows: IntArray | BoolArray) -> Table:
-        """The table of the chosen rows (indices or a mask)."""
+        """The table of the chosen rows (indices or a mask); this one where a mask leaves out none."""
         columns = self.columns
+        if rows.dtype == np.bool_ and len(rows) == len(self) and bool(rows.all()):
+            return self
         if isinstance(columns, DeferredColumns):
             taken = {name: column.take(rows) for name, column in columns.ready.items()}
             later = [name for name in columns if name not in taken]

@@ -21,7 +21,8 @@ def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
     shares = np.zeros(len(kernels))
     starts, ends = kernels.ints("start_ns"), ends_ns(kernels)
     busy_ns = 0
-    for _, rows in by_device(kernels, Table("copies")):
+    for _, mask in by_device(kernels, Table("copies")):
+        rows = slice(None) if mask.all() else mask
         shares[rows] = shares_ns(starts[rows], ends[rows])
         busy_ns += union_ns(starts[rows], ends[rows])
     return shares, busy_ns

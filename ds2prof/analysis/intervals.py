@@ -6,12 +6,16 @@ gets 1/c of that time, so that the shares of all of them sum to the union.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from ds2prof.tables import IntArray
 
 FloatArray = npt.NDArray[np.float64]
+_PART_ROWS: Final = 1 << 17
 
 
 def merged(start_ns: IntArray, end_ns: IntArray) -> tuple[IntArray, IntArray]:
@@ -51,9 +55,32 @@ def _edges(start_ns: IntArray, end_ns: IntArray) -> IntArray:
 
 def shares_ns(start_ns: IntArray, end_ns: IntArray) -> FloatArray:
     """Each interval's share of the union, float ns: the integral of 1/c(t) over it, c(t) being how many are open."""
+    if bool((start_ns[1:] < start_ns[:-1]).any()):
+        order = np.argsort(start_ns, kind="stable")
+        unsorted = np.empty(len(order))
+        unsorted[order] = shares_ns(start_ns[order], end_ns[order])
+        return unsorted
+    edges = _cuts(start_ns, end_ns)
+    parts = [_shares_of(start_ns[lo:hi], end_ns[lo:hi]) for lo, hi in pairwise(edges)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _cuts(start_ns: IntArray, end_ns: IntArray) -> list[int]:
+    """Rows at which intervals in order of their starts can be taken apart: nothing before is open there any more.
+
+    Parts that the processor's cache holds take half the time.
+    """
+    if not len(start_ns):
+        return []
+    reach = np.maximum.accumulate(end_ns)
+    free = np.flatnonzero(start_ns[1:] >= reach[:-1]) + 1
+    wanted = np.arange(_PART_ROWS, len(start_ns), _PART_ROWS)
+    found = np.searchsorted(free, wanted)
+    return [0, *np.unique(free[found[found < len(free)]]).tolist(), len(start_ns)]
+
+
+def _shares_of(start_ns: IntArray, end_ns: IntArray) -> FloatArray:
     count = len(start_ns)
-    if not count:
-        return np.zeros(0)
     times = np.concatenate((start_ns, end_ns))
     order = np.argsort(times, kind="stable")
     count_open = np.cumsum(np.where(order < count, np.int32(1), np.int32(-1)), dtype=np.int32)[:-1]

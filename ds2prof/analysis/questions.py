@@ -70,8 +70,9 @@ def pipes(answer: Answer) -> Sequence[str]:
 
 
 def totals_of(profile: Profile) -> dict[str, Any]:
-    """The totals as plain values, with the rates of a run log, and what a sampler's file holds."""
+    """The totals as plain values, with a session's other utilization, a run log's rates, what a sampler's file has."""
     found = totals.totals(profile).as_dict()
+    found.update(totals.less_overhead(profile, found))
     if throughput.is_run_log(profile):
         found.update(throughput.log_totals(profile))
     elif samples.has_samples(profile):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -90,6 +91,26 @@ def totals(profile: Profile) -> Totals:
     )
 
 
+def less_overhead(profile: Profile, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The other utilization of a session, for totals whose window is one: TBD's recipe; nothing for other windows.
+
+    Formula: window_busy_ns / window_less_overhead_ns, the window without the time that the profiler itself took. Blind
+    spot: what ran on the device during that time counts as busy all the same, so that the ratio is absent where it
+    would be more than 1.
+    """
+    if found["window_source"] != windows.SESSION:
+        return {}
+    length_ns = windows.session_less_overhead_ns(profile, windows.time_window(profile))
+    if length_ns is None:
+        return {}
+    length_ns *= len(found["devices"])
+    fits = found["window_busy_ns"] <= length_ns
+    return {
+        "window_less_overhead_ns": length_ns,
+        "utilization_less_overhead": ratio(found["window_busy_ns"], length_ns) if fits else None,
+    }
+
+
 def launches(table: Table) -> int:
     """How many launches (or copies) the rows stand for."""
     return int(table.ints("calls", null=1).sum()) if "calls" in table else len(table)
@@ -118,6 +139,8 @@ def _own_window(window: TimeWindow | None, kernels: Table, copies: Table) -> Tim
 
 def _distinct(table: Table) -> set[int | None]:
     column = table["device"]
+    if len(table) and column.valid is None and int(column.values.min()) == int(column.values.max()):
+        return {int(column.values[0])}
     found: set[int | None] = set(np.unique(table.ints("device")[column.present]).tolist())
     return found | ({None} if not column.present.all() else set())
 

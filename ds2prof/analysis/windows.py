@@ -8,10 +8,15 @@ from typing import Final
 
 import numpy as np
 
+from ds2prof.analysis.intervals import clipped, union_ns
 from ds2prof.tables import BoolArray, IntArray, Profile, Table
 
 TABLES: Final = ("ranges", "api", "spans", "kernels", "copies")
 OPERATIONS: Final = "device operations"
+SESSION: Final = "session"
+"""A span of this name is no statement of the tool's: it reaches from its first record of any kind to the last."""
+CUDA_OVERHEADS: Final = ("Driver Compiler", "Runtime Triggered Module Loading", "Lazy Function Loading")
+"""Overheads that are CUDA's own: they would be there without a profiler."""
 _START: Final = re.compile(r"(?:cuda|cu|hip)ProfilerStart")
 _STOP: Final = re.compile(r"(?:cuda|cu|hip)ProfilerStop")
 
@@ -22,7 +27,8 @@ class TimeWindow:
 
     ``source`` is, in falling order of trust: ``capture range`` or ``step ranges`` (host start of the first to host end
     of the last complete one), ``profiler calls`` (return of cudaProfilerStart to the call of cudaProfilerStop),
-    ``profiler span`` (what the tool says it watched), ``device operations`` (first start to last end).
+    ``profiler span`` (what the tool says it watched), ``session`` (first to last record of any kind, where the tool
+    does not say), ``device operations`` (first start to last end).
     """
 
     start_ns: int
@@ -93,7 +99,26 @@ def _from_calls(profile: Profile) -> TimeWindow | None:
 
 
 def _from_span(profile: Profile) -> TimeWindow | None:
-    return _covering(profile.table("spans"), "profiler span")
+    spans = profile.table("spans")
+    is_session = bool(len(spans)) and bool(text_mask(spans, "name", SESSION).all())
+    return _covering(spans, SESSION if is_session else "profiler span")
+
+
+def session_less_overhead_ns(profile: Profile, window: TimeWindow | None) -> int | None:
+    """Length of a session less what the profiler itself took of it: the divisor of TBD's recipe for nvprof's timelines.
+
+    Formula: length(session) - length(union of the profiler's overhead, CUDA's own left out). Blind spot: kernels that
+    ran during the overhead still count as busy, and start-up that is nobody's overhead stays in. None for windows from
+    other sources, which do without.
+    """
+    if window is None or window.source != SESSION:
+        return None
+    overhead = timed(profile.table("overhead"))
+    overhead = overhead.take(~text_mask(overhead, "name", *CUDA_OVERHEADS))
+    if not len(overhead):
+        return None
+    inside = clipped(overhead.ints("start_ns"), ends_ns(overhead), lo_ns=window.start_ns, hi_ns=window.stop_ns)
+    return window.length_ns - union_ns(*inside)
 
 
 def from_operations(kernels: Table, copies: Table) -> TimeWindow | None:
