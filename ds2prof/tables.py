@@ -329,11 +329,13 @@ Loader = Callable[[frozenset[str]], Loaded]
 class Profile:
     """What one tool saw of one process: :attr:`meta`, and tables that are built when they are first asked for.
 
-    Ask for all the tables of a question at once (:meth:`require`): what is missing is then read in one pass.
+    Ask for all the tables of a question at once (:meth:`require`): what is missing is then read in one pass. Where the
+    source keeps its tables apart (``by_table``), one pass gains nothing: each is read when it is used.
     """
 
-    def __init__(self, load: Loader) -> None:
+    def __init__(self, load: Loader, *, by_table: bool = False) -> None:
         self._load = load
+        self._by_table = by_table
         self._run: Mapping[str, Any] | None = None
         self._meta: Meta | None = None
         self._tables: dict[str, Table] = {}
@@ -351,13 +353,18 @@ class Profile:
         unknown = missing - SCHEMAS.keys()
         if unknown:
             raise KeyError(f"no such table: {', '.join(sorted(unknown))}")
-        if missing or self._meta is None:
-            loaded = self._load(missing)
-            self._meta = replace(loaded.meta, run=self._run)
-            self._tables.update({name: loaded.tables.get(name, Table(name)) for name in missing})
-            self._tables.update(loaded.tables)
-            self._warnings.update(dict.fromkeys(loaded.warnings))
+        if self._meta is None:
+            self._read(missing if not self._by_table else missing & {"kernels"})
+        elif missing and not self._by_table:
+            self._read(missing)
         return self
+
+    def _read(self, names: frozenset[str]) -> None:
+        loaded = self._load(names)
+        self._meta = replace(loaded.meta, run=self._run)
+        self._tables.update({name: loaded.tables.get(name, Table(name)) for name in names})
+        self._tables.update(loaded.tables)
+        self._warnings.update(dict.fromkeys(loaded.warnings))
 
     def attach_run(self, facts: Mapping[str, Any] | None) -> None:
         """Take the sidecar's facts into :attr:`meta`."""
@@ -367,7 +374,10 @@ class Profile:
 
     def table(self, name: str) -> Table:
         """The table, empty where the file has no such rows."""
-        return self.require(name)._tables[name]
+        self.require(name)
+        if name not in self._tables:
+            self._read(frozenset([name]))
+        return self._tables[name]
 
     @property
     def meta(self) -> Meta:

@@ -135,3 +135,20 @@ def test_the_border_holds_for_deferred_columns_when_they_are_made():
         table["grid_x"]
     with pytest.raises(ValueError, match="no such column: nonsense"):
         checked("kernels", deferred(ready, ["nonsense"], lambda name: {}))
+
+
+def test_a_source_that_keeps_its_tables_apart_is_asked_for_each_when_it_is_used():
+    passes = []
+
+    def load(names):
+        passes.append(set(names))
+        return Loaded(META, {name: Table(name) for name in names})
+
+    profile = Profile(load, by_table=True)
+    profile.require("kernels", "copies", "ranges")
+    assert passes == [{"kernels"}]
+    profile.table("ranges")
+    profile.require("ranges", "api")
+    assert passes == [{"kernels"}, {"ranges"}]
+    with pytest.raises(KeyError):
+        profile.table("nonsense")

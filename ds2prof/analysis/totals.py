@@ -118,7 +118,7 @@ def launches(table: Table) -> int:
 
 def by_device(kernels: Table, copies: Table) -> list[tuple[int | None, BoolArray]]:
     """Each device that did any work, with the mask of its kernels; None for rows without a device."""
-    seen = {value for table in (kernels, copies) for value in _distinct(table)}
+    seen = {value for table in (kernels, copies) for value in devices_of(table)}
     return [
         (device, rows_of(kernels, device)) for device in sorted(seen, key=lambda device: (device is None, device or 0))
     ]
@@ -137,7 +137,8 @@ def _own_window(window: TimeWindow | None, kernels: Table, copies: Table) -> Tim
     return windows.from_operations(kernels, copies)
 
 
-def _distinct(table: Table) -> set[int | None]:
+def devices_of(table: Table) -> set[int | None]:
+    """The devices that rows of the table have; None among them where a row has none."""
     column = table["device"]
     if len(table) and column.valid is None and int(column.values.min()) == int(column.values.max()):
         return {int(column.values[0])}

@@ -46,8 +46,8 @@ def time_window(profile: Profile) -> TimeWindow | None:
     profile.require(*TABLES)
     if profile.meta.times != "real":
         return None
-    kernels, copies = profile.table("kernels"), profile.table("copies")
-    for found in (_from_ranges(profile), _from_calls(profile), _from_span(profile), from_operations(kernels, copies)):
+    for source in (_from_ranges, _from_calls, _from_span, _from_operations):  # later ones are not read in vain
+        found = source(profile)
         if found is not None and found.length_ns > 0:
             return found
     return None
@@ -89,10 +89,14 @@ def _from_ranges(profile: Profile) -> TimeWindow | None:
 
 
 def _from_calls(profile: Profile) -> TimeWindow | None:
-    api = timed(profile.table("api"))
+    api = profile.table("api")
     categories = api["name"].categories or ()
-    starts = api.take(text_mask(api, "name", *(name for name in categories if _START.match(name))))
-    stops = api.take(text_mask(api, "name", *(name for name in categories if _STOP.match(name))))
+    starting = [name for name in categories if _START.match(name)]
+    stopping = [name for name in categories if _STOP.match(name)]
+    if not starting or not stopping:
+        return None
+    starts = timed(api.take(text_mask(api, "name", *starting)))
+    stops = timed(api.take(text_mask(api, "name", *stopping)))
     if not len(starts) or not len(stops):
         return None
     return TimeWindow(int(ends_ns(starts).min()), int(stops.ints("start_ns").max()), "profiler calls")
@@ -119,6 +123,10 @@ def session_less_overhead_ns(profile: Profile, window: TimeWindow | None) -> int
         return None
     inside = clipped(overhead.ints("start_ns"), ends_ns(overhead), lo_ns=window.start_ns, hi_ns=window.stop_ns)
     return window.length_ns - union_ns(*inside)
+
+
+def _from_operations(profile: Profile) -> TimeWindow | None:
+    return from_operations(profile.table("kernels"), profile.table("copies"))
 
 
 def from_operations(kernels: Table, copies: Table) -> TimeWindow | None:

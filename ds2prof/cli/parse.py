@@ -124,7 +124,7 @@ def _results(files: Sequence[str], *, by: str | None, form: str) -> tuple[list[R
         for profile in _profiles(files, tables, progress=progress, failures=failures):
             try:
                 results.append(_answered(profile, by=by, form=form))
-            except MissingDataError as error:
+            except (MissingDataError, ReadError) as error:
                 failures.append(error)
     return results, failures
 
@@ -188,8 +188,10 @@ def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> s
 
 def _devices(profile: Profile) -> list[str]:
     """The names of the devices, those that did work first of all."""
+    from ds2prof.analysis import totals
+
     devices = profile.table("devices")
-    used = set(profile.table("kernels")["device"].tolist())
+    used = totals.devices_of(profile.table("kernels"))
     rows = zip(devices["device"].tolist(), devices["name"].tolist(), strict=True)
     return [f"{device} {name}" for device, name in rows if name and (device in used or not used)]
 

@@ -72,6 +72,10 @@ def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
         share = units.format_ratio(totals["gpu_compute_utilization"])
         window = f"{units.format_ns(totals['window_ns'])}, {totals['window_source']}"
         lines.append(f"GPU compute utilization {share} of the window ({window})")
+    if totals.get("utilization_less_overhead") is not None:
+        share = units.format_ratio(totals["utilization_less_overhead"])
+        rest = units.format_ns(totals["window_less_overhead_ns"])
+        lines.append(f"  or {share} of it less the profiler's own overhead ({rest})")
     return lines
 
 
