@@ -26,6 +26,7 @@ MAX_LENGTH: Final = 1 << 16
 """Names that nest deeper or are longer than these stay text: no compiler of today gets there with real code."""
 
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "<": ">"}
+_LONG_LONG: Final = ("__int64",)  # nvprof's word
 _UNNAMED: Final = ("<unnamed>", "{anonymous}", "`anonymous namespace'", "_NV_ANON_NAMESPACE")
 
 
@@ -177,6 +178,10 @@ def _argument(items: Items) -> Items:
     items = items[start:]
     if len(items) > 1 and isinstance(items[0], Group) and isinstance(items[1], str):
         return _without_cast(items[0], items[1:])
+    if "=" in items[1:-1]:  # nvprof's int=2 is (int)2
+        place = items.index("=")
+        plain = _without_cast(Group("(", [items[:place]]), items[place + 1 :])
+        return items if isinstance(plain[0], Group) else plain
     if items[:2] == ["const", " "]:
         pointer = next((place for place, item in enumerate(items) if item in ("*", "&")), len(items))
         behind = pointer - 1 if items[pointer - 1] == " " else pointer
@@ -206,6 +211,8 @@ def _word(token: str) -> str:
         return " "
     if token.startswith("_GLOBAL__N_"):
         return ANONYMOUS
+    if token in _LONG_LONG:
+        return "long long"
     return token.replace(" ", "") if token.startswith("operator") else token
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -108,6 +106,8 @@ def sidecar_path(path: Path) -> Path:
 
 def write_sidecar(path: Path, facts: Mapping[str, Any]) -> Path:
     """The sidecar's path, written beside the measurement ``path``."""
+    import json
+
     target = sidecar_path(path)
     with written_whole(target) as partial:
         partial.write_text(json.dumps({"schema": SIDECAR_SCHEMA, **facts}, indent=1) + "\n", encoding="utf-8")
@@ -120,6 +120,8 @@ def read_sidecar(path: Path, *, limit_bytes: int = 1 << 20) -> dict[str, Any] | 
     try:
         if target.stat().st_size > limit_bytes:
             return None
+        import json  # most measurements of others have no sidecar
+
         facts = json.loads(target.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
@@ -140,6 +142,8 @@ def is_measurement(path: Path) -> bool:
 
 def commit_of(folder: Path) -> str | None:
     """The git commit checked out in ``folder``, ``-dirty`` behind it where files differ; None outside a checkout."""
+    import subprocess  # what only reads measurements does not wait for it
+
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

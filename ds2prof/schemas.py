@@ -70,7 +70,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
     },
     "api": {
         "name": "text",
-        "domain": "text",  # runtime, driver, cudnn, cublas, osrt; sync: a wait as the profiler saw it
+        "domain": "text",  # runtime, driver, cudnn, cublas, osrt; sync: a wait as CUPTI saw it; backtrace: told twice
         "kind": "text",
         **_SUMMED,  # type: ignore[dict-item]
         "process": "int",

@@ -7,69 +7,47 @@ is absent, a mask, NaN in a float), never 0 or -1. Every parser ends in :func:`c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ds2prof.columns import (
+    BoolArray,
+    Column,
+    DeferredColumns,
+    IntArray,
+    Texts,
+    deferred,
+    float_column,
+    int_column,
+    null_column,
+    text_column,
+)
 from ds2prof.schemas import REQUIRED, SCHEMAS, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One column. ``valid`` is None where every row has a value; text has its distinct ``categories``.
-
-    Attributes:
-        values: int64 for ints, float64 for floats (NaN is null), int32 codes into ``categories`` for text (-1 is null).
-        valid: mask of the ints that are not null, else None.
-        categories: the distinct texts, in order of appearance; None for numbers.
-    """
-
-    values: npt.NDArray[Any]
-    valid: BoolArray | None = None
-    categories: Sequence[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def kind(self) -> Kind:
-        """int, float or text."""
-        if self.categories is not None:
-            return "text"
-        return "float" if self.values.dtype.kind == "f" else "int"
-
-    @property
-    def present(self) -> BoolArray:
-        """Mask of the rows that hold a value."""
-        if self.categories is not None:
-            return np.asarray(self.values >= 0)
-        if self.values.dtype.kind == "f":
-            return np.asarray(~np.isnan(self.values))
-        return np.ones(len(self.values), dtype=np.bool_) if self.valid is None else self.valid
-
-    def take(self, rows: IntArray | BoolArray) -> Column:
-        """The column of the chosen rows (indices or a mask)."""
-        valid = None if self.valid is None else self.valid[rows]
-        return Column(self.values[rows], valid, self.categories)
-
-    def tolist(self) -> list[Any]:
-        """Python values, None where null."""
-        if self.categories is not None:
-            texts = self.categories
-            return [texts[code] if code >= 0 else None for code in self.values.tolist()]
-        present = self.present
-        if present.all() or not len(present):
-            return list(self.values.tolist())
-        return [value if ok else None for value, ok in zip(self.values.tolist(), present.tolist(), strict=True)]
+__all__ = [
+    "BoolArray",
+    "Column",
+    "DeferredColumns",
+    "IntArray",
+    "Loaded",
+    "Loader",
+    "Meta",
+    "Profile",
+    "Table",
+    "Texts",
+    "checked",
+    "deferred",
+    "float_column",
+    "int_column",
+    "null_column",
+    "text_column",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,50 +95,6 @@ class Table:
         return pd.DataFrame({name: _to_series(column) for name, column in self.columns.items()})
 
 
-class DeferredColumns(Mapping[str, Column]):
-    """Columns of one table, of which some are made when they are first asked for (:func:`deferred`)."""
-
-    def __init__(
-        self, ready: Mapping[str, Column], names: Sequence[str], make: Callable[[str], Mapping[str, Column]]
-    ) -> None:
-        self._ready = dict(ready)
-        self._pending = [name for name in names if name not in ready]
-        self._make = make
-
-    @property
-    def ready(self) -> Mapping[str, Column]:
-        """The columns that are made already."""
-        return self._ready
-
-    def __getitem__(self, name: str) -> Column:
-        if name not in self._ready:
-            if name not in self._pending:
-                raise KeyError(name)
-            made = {key: column for key, column in self._make(name).items() if key in self._pending}
-            self._ready.update(made)
-            self._pending = [key for key in self._pending if key not in made]
-        return self._ready[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._ready or name in self._pending
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*self._ready, *self._pending])
-
-    def __len__(self) -> int:
-        return len(self._ready) + len(self._pending)
-
-
-def deferred(
-    ready: Mapping[str, Column], names: Sequence[str], make: Callable[[str], Mapping[str, Column]]
-) -> DeferredColumns:
-    """The columns ``ready`` now, and ``names`` when first asked for.
-
-    ``make(name)`` gives that column, and may give others of ``names`` with it; each must be of the table's length.
-    """
-    return DeferredColumns(ready, names, make)
-
-
 def _to_series(column: Column) -> pd.Series[Any]:
     import pandas as pd
 
@@ -171,59 +105,6 @@ def _to_series(column: Column) -> pd.Series[Any]:
     if column.valid is not None:
         return pd.Series(pd.arrays.IntegerArray(column.values.copy(), ~column.valid))
     return pd.Series(column.values)
-
-
-def null_column(kind: Kind, length: int) -> Column:
-    """A column of nothing but nulls."""
-    if kind == "text":
-        return Column(np.full(length, -1, dtype=np.int32), None, ())
-    if kind == "float":
-        return Column(np.full(length, np.nan))
-    return Column(np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.bool_))
-
-
-def int_column(values: Iterable[int | None] | IntArray) -> Column:
-    """An int column of Python ints or an int64 array; None is null."""
-    if isinstance(values, np.ndarray):
-        return Column(values.astype(np.int64, copy=False))
-    listed = list(values)
-    if None not in listed:
-        return Column(np.array(listed, dtype=np.int64))
-    valid = np.array([value is not None for value in listed], dtype=np.bool_)
-    return Column(np.array([0 if value is None else value for value in listed], dtype=np.int64), valid)
-
-
-def float_column(values: Iterable[float | None]) -> Column:
-    """A float column; None is null."""
-    return Column(np.array([np.nan if value is None else value for value in values], dtype=np.float64))
-
-
-def text_column(values: Iterable[str | None]) -> Column:
-    """A dictionary-coded text column; None is null."""
-    texts = Texts()
-    codes = texts.codes(values)
-    return Column(codes, None, texts.categories)
-
-
-class Texts:
-    """The dictionary of a text column while it grows: distinct texts, coded in order of appearance."""
-
-    def __init__(self) -> None:
-        self._code_of: dict[str, int] = {}
-
-    def code(self, text: str | None) -> int:
-        """The code of one text; -1 for None."""
-        return -1 if text is None else self._code_of.setdefault(text, len(self._code_of))
-
-    def codes(self, texts: Iterable[str | None]) -> npt.NDArray[np.int32]:
-        """The codes of many texts, int32."""
-        code = self.code
-        return np.array([code(text) for text in texts], dtype=np.int32)
-
-    @property
-    def categories(self) -> list[str]:
-        """The distinct texts so far; a code is its index."""
-        return list(self._code_of)
 
 
 def checked(name: str, columns: Mapping[str, Column]) -> Table:
@@ -257,7 +138,7 @@ def _checked_later(name: str, columns: DeferredColumns) -> Table:
         raise ValueError(f"{name}: no such column: {', '.join(unknown)}")
 
     def made(column_name: str) -> Mapping[str, Column]:
-        made = columns._make(column_name)
+        made = columns.make(column_name)
         for key, column in made.items():
             _check_column(f"{name}.{key}", column, SCHEMAS[name][key], length)
         return made
@@ -292,7 +173,7 @@ class Meta:
         times: "real", or "replay" where a launch was repeated to read counters (no window then), or None where there
             are no times of device work.
         time_resolution_ns: the step of the timestamps.
-        clock: what the timestamps count from ("unix", "boot", None where there are none).
+        clock: what the timestamps count from ("unix", "boot", "local time", None where there are none).
         rank: of a distributed run, where the file tells.
         run: the sidecar's facts, where a sidecar lies beside the file.
         facts: anything else the file states once, for display.

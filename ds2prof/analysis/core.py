@@ -175,7 +175,8 @@ def _ratio_values(profile: Profile, metric: str) -> FloatArray | None:
         return None
     rows = np.flatnonzero(table["metric"].values == categories.index(metric))
     units = table["unit"].categories or ()
-    if {units[code] for code in np.unique(table["unit"].values[rows]).tolist() if code >= 0} - {"ratio"}:
+    codes = table["unit"].values[rows]
+    if {units[code] for code in np.flatnonzero(np.bincount(codes[codes >= 0])).tolist()} - {"ratio"}:
         return None
     return metric_values(profile, metric)
 

@@ -31,10 +31,14 @@ def range_times(profile: Profile, by: str) -> Answer:
     Work that no range claims has a row with a null key. ``host_dur_ns`` is the ranges' own time on the host. In a run
     without a GPU the rows are the host ranges: ``dur_ns`` is their time, ``excl_ns`` less what is nested in them.
 
+    Where the source has no times of ranges but tells with each launch which were open (Nsight Compute), that decides.
+
     Raises:
         MissingDataError: the file holds no range of the kind.
     """
     profile.require(*TABLES)
+    if by in profile.table("kernels") and not len(profile.table("ranges")):
+        return _told_answer(profile.table("kernels"), by)
     ranges = _ranges_of(profile, by)
     if profile.meta.domain == "cpu":
         return _host_answer(ranges, by)
@@ -150,7 +154,10 @@ def _ranges_of(profile: Profile, kind: str) -> Table:
 def _ordered_keys(ranges: Table, by: str) -> list[str]:
     """The distinct values: iterations by number, phases in the order of a step, the rest by first start."""
     order = np.argsort(ranges.ints("start_ns"), kind="stable")
-    values = ranges["value"].take(order).tolist()
+    return _in_order(ranges["value"].take(order).tolist(), by)
+
+
+def _in_order(values: Iterable[str], by: str) -> list[str]:
     distinct = list(dict.fromkeys(values))
     if by == "iteration":
         return sorted(distinct, key=lambda value: (_number(value) is None, _number(value) or 0))
@@ -184,6 +191,22 @@ def _host_answer(ranges: Table, by: str) -> Answer:
     }
     columns.update(time_columns(codes, len(keys), durations=ranges["dur_ns"], shares=shares))
     return Answer(by, columns)
+
+
+def _told_answer(kernels: Table, by: str) -> Answer:
+    """The launches' times by what the source tells with each of them."""
+    told = kernels[by]
+    keys = _in_order((text for text in told.tolist() if text is not None), by)
+    place_of = {key: place for place, key in enumerate(keys)}
+    places = np.array([*(place_of.get(text, len(keys)) for text in told.categories or ()), len(keys)], dtype=np.int64)
+    codes = places[told.values]  # -1, of a launch without, is the last
+    calls = summed(codes, kernels.ints("calls", null=1) if "calls" in kernels else np.ones_like(codes), len(keys) + 1)
+    columns: dict[str, Sequence[Any]] = {by: [*_labels(keys, by), OUTSIDE], "calls": calls.tolist()}
+    shares = device_shares_ns(kernels)
+    columns.update(time_columns(codes, len(keys) + 1, durations=kernels["dur_ns"], shares=shares))
+    if not columns["calls"][-1]:
+        columns = {name: values[:-1] for name, values in columns.items()}
+    return Answer(by, columns, _unlinked_note(kernels, np.where(codes == len(keys), -1, codes), by))
 
 
 def _unlinked_note(kernels: Table, owner: IntArray, by: str) -> tuple[str, ...]:

@@ -53,10 +53,10 @@ def _default(profile: Profile) -> str:
 def _answer(profile: Profile, by: str) -> Answer:
     if by == METRIC:
         return samples.metrics(profile)
-    if samples.has_samples(profile):
-        raise MissingDataError(f"{profile.meta.file}: it holds sampled readings alone; drop --by {by}")
     if by in sums.KEYS:
         return sums.sums(profile, by)
+    if samples.has_samples(profile):
+        raise MissingDataError(f"{profile.meta.file}: no work of a device in it, but readings; drop --by {by}")
     if by == "core":
         return core.core_utilization(profile)
     if by in RANGE_KEYS:

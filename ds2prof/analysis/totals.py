@@ -142,7 +142,10 @@ def devices_of(table: Table) -> set[int | None]:
     column = table["device"]
     if len(table) and column.valid is None and int(column.values.min()) == int(column.values.max()):
         return {int(column.values[0])}
-    found: set[int | None] = set(np.unique(table.ints("device")[column.present]).tolist())
+    devices = table.ints("device")[column.present]
+    if len(devices) and int(devices.min()) == int(devices.max()):
+        devices = devices[:1]  # the one device that most profiles have; to sort for it would take longer
+    found: set[int | None] = set(devices.tolist() if len(devices) < 2 else np.unique(devices).tolist())
     return found | ({None} if not column.present.all() else set())
 
 

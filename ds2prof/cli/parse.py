@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +76,9 @@ def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, 
 
     Exit codes: 0 done, 1 the file is at fault or lacks what was asked for, 2 wrong usage.
     """
+    # Nothing here is linear algebra. NumPy would start a thread per processor for it, which a small file waits for, and
+    # a process with threads cannot be forked to share the reading of a large one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if form == "parquet" and output is None:
         raise UsageError("--format parquet: needs -o FILE")
     if form == "tbd" and by not in (None, "core"):
@@ -172,7 +175,7 @@ def _size_bytes(path: Path) -> int:
 def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
     from ds2prof.report.screen import screen
 
-    width = 200 if to_file else max(shutil.get_terminal_size((120, 24)).columns, 60)
+    width = 200 if to_file else max(_terminal_columns(), 60)
     return "\n\n".join(
         screen(
             result.profile.meta,
@@ -184,6 +187,17 @@ def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> s
         )
         for result in results
     )
+
+
+def _terminal_columns() -> int:
+    """The width of the terminal, 120 where there is none; ``shutil``, which tells it too, brings every compressor."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 120 if sys.__stdout__ is not None else 120
+    except (OSError, ValueError):
+        return 120
 
 
 def _devices(profile: Profile) -> list[str]:

@@ -99,7 +99,8 @@ def _reading_lines(totals: Mapping[str, Any]) -> list[str]:
     where = f" of {devices:,} device{'' if devices == 1 else 's'}" if devices else ""
     span = f" in {units.format_ns(totals['sampled_ns'])}" if totals["sampled_ns"] else ""
     metrics = f"{totals['metrics']:,} metric{'' if totals['metrics'] == 1 else 's'}"
-    return [f"{totals['readings']:,} readings of {metrics}{where}{span}; no launches in this file"]
+    readings = f"{totals['readings']:,} reading{'' if totals['readings'] == 1 else 's'}"
+    return [f"{readings} of {metrics}{where}{span}; no launches in this file"]
 
 
 def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
@@ -110,8 +111,9 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
         answer = _in_units(answer)
     if answer.by == "core":
         answer, top = _plain_metrics(answer), len(answer)
+    is_log = answer.by == "iteration" and "wall_ns" in answer.columns
     lines = [
-        _TITLES[answer.by].format(what=what),
+        "Iterations" if is_log else _TITLES[answer.by].format(what=what),
         text.table(answer.head(top), width=width, ratios=questions.pipes(answer)),
     ]
     rest = _rest(answer, top)
@@ -150,7 +152,8 @@ def _in_units(answer: Answer) -> Answer:
 def _readable(value: float, unit: str) -> str:
     if unit in _FORMATS:
         return _FORMATS[unit](value)
-    return f"{value:,.4g}" if unit in ("unknown", "count") else f"{value:,.4g} {unit}"
+    numeral = f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:,.4g}"
+    return numeral if unit in ("unknown", "count") else f"{numeral} {unit}"
 
 
 def _plain_metrics(answer: Answer) -> Answer:
