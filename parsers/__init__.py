@@ -19,11 +19,29 @@ from ds2prof.parsers.sources import Progress, Source, find_sources
 from ds2prof.tables import Profile
 
 PARSERS: Final = (
-    "ds2prof_run",
     "ncu_csv",
+    "dcgm_dmon",
+    "dcgm_prometheus",
+    "ds2prof_run",
+    "log_cambricon",
+    "log_deepmark",
+    "log_mllog",
+    "log_mlperf_ds2",
+    "log_tbd",
+    "ncu_log",
+    "ncu_rep",
+    "nsys_rep",
+    "nsys_sqlite",
+    "nsys_stats",
+    "nvprof_sqlite",
+    "nvprof_text",
+    "rocprof_csv",
+    "rocprof_json",
+    "smi_csv",
+    "smi_dmon",
     "torch_kineto",
 )
-"""The parser modules, asked in this order. Each is imported only when it is its turn."""
+"""The parser modules, asked in this order: first what is met most. Each is imported only when it is its turn."""
 
 
 class Parser(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-Role = Literal["kernel", "copy", "api", "op", "annotation", "overhead", "span", "profiled_range"]
+Role = Literal["kernel", "copy", "api", "op", "annotation", "overhead", "span", "profiled_range", "sample"]
 
 ROLES: Final[Mapping[str, tuple[Role, str]]] = {
     "kernel": ("kernel", ""),
@@ -31,6 +31,7 @@ ROLES: Final[Mapping[str, tuple[Role, str]]] = {
     "overhead": ("overhead", ""),
     "Trace": ("span", ""),
     "cuda_profiler_range": ("profiled_range", ""),
+    "hardware_counters": ("sample", ""),
 }
 """Category -> what its events are, and which kind of it: of copies memcpy or memset, of calls the domain.
 
@@ -38,10 +39,16 @@ Before PyTorch 1.9 or so categories had capitals. ``cuda_sync`` rows stand on th
 host or a stream waited for: they are calls, no device work.
 """
 
+LOOSE_COUNTERS: Final = "phase C"
+"""Stands for the category of counters that have none: what tools add that go over a trace."""
+
+PHASES: Final[Mapping[Role, str]] = {"sample": "C"}
+"""Role -> the phase of its events, where that is not ``X``."""
+
 IDLE_CATEGORIES: Final = (
     *("ac2g", "async_cpu_to_gpu", "async", "async_gpu", "fwdbwd", "forward_backward"),
     *("gpu_user_annotation", "python_function", "cpu_instant_event", "external_correlation", "cuda_event"),
-    *("collective_comm", "glow_runtime", "mtia_insight", "mtia_counters"),
+    *("collective_comm", "glow_runtime", "mtia_insight"),
 )
 """Categories that are counted and not read: flows, instants, Python functions, annotations projected on the device."""
 
@@ -49,6 +56,6 @@ UNREAD_DEVICE_WORK: Final[Mapping[str, str]] = {
     "hpu_op": "operations of a Gaudi device",
     "mtia_ccp_events": "operations of an MTIA device",
     "xpu_scope_profiler": "counters of an XPU device",
-    "hardware_counters": "sampled hardware counters",
+    "mtia_counters": "counters of an MTIA device",
 }
 """Categories that are counted and not read although they tell what a device did: each is worth a warning."""

@@ -24,9 +24,10 @@ from ds2prof.parsers.kineto_rows import (
     Rows,
     SpanRows,
 )
+from ds2prof.parsers.kineto_samples import SampleRows
 from ds2prof.parsers.sources import Source
 
-ROWS: Final[Mapping[str, tuple[type[Rows], tuple[Role, ...]]]] = {
+ROWS: Final[Mapping[str, tuple[type[Rows] | type[SampleRows], tuple[Role, ...]]]] = {
     "kernels": (KernelRows, ("kernel",)),
     "copies": (CopyRows, ("copy",)),
     "api": (ApiRows, ("api",)),
@@ -34,13 +35,20 @@ ROWS: Final[Mapping[str, tuple[type[Rows], tuple[Role, ...]]]] = {
     "ranges": (RangeRows, ("annotation", "op")),
     "overhead": (OverheadRows, ("overhead",)),
     "spans": (SpanRows, ("span",)),
+    "samples": (SampleRows, ("sample",)),
 }
 """Table -> what builds it, and the roles of the events that it is built from."""
 
 BATCH_EVENTS: Final = 8192
 """So many are turned into arrays at once, which has a cost of its own."""
 
-_WITH_ARGUMENTS: Final[Mapping[str, Role]] = {"kernels": "kernel", "copies": "copy", "api": "api", "ops": "op"}
+_WITH_ARGUMENTS: Final[Mapping[str, Role]] = {
+    "kernels": "kernel",
+    "copies": "copy",
+    "api": "api",
+    "ops": "op",
+    "samples": "sample",
+}
 
 
 def collect(source: Source, names: frozenset[str], *, chunk_bytes: int) -> tuple[Collector, EventStream[Event]]:

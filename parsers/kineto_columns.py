@@ -204,10 +204,12 @@ class Times:
 
     Args:
         step: is told the durations.
+        instants: the events have no durations; theirs are zero.
     """
 
-    def __init__(self, step: Step | None = None) -> None:
+    def __init__(self, step: Step | None = None, *, instants: bool = False) -> None:
         self._step = step
+        self._instants = instants
         self._starts = Ints()
         self._durations = Ints()
         self.left_out: Counter[str] = Counter()
@@ -215,7 +217,7 @@ class Times:
     def add(self, events: list[Any]) -> list[Any]:
         """Append the times of the events; gives the events that have usable ones."""
         starts, has_start = ns_from_us([event.ts for event in events])
-        durations, has_duration = ns_from_us([event.dur for event in events])
+        durations, has_duration = self._durations_of(events)
         readable = has_start & has_duration & (starts >= -MAX_START_NS) & (starts <= MAX_START_NS)
         usable = readable & (durations >= 0) & (durations <= MAX_DUR_NS)
         if not usable.all():
@@ -229,6 +231,11 @@ class Times:
         self._starts.add_array(starts)
         self._durations.add_array(durations)
         return events
+
+    def _durations_of(self, events: list[Any]) -> tuple[IntArray, BoolArray]:
+        if self._instants:
+            return np.zeros(len(events), dtype=np.int64), np.ones(len(events), dtype=np.bool_)
+        return ns_from_us([event.dur for event in events])
 
     def columns(self, base_ns: int) -> dict[str, Column]:
         """``start_ns``, counted from ``base_ns`` where it is no time since the epoch already, and ``dur_ns``."""

@@ -18,7 +18,7 @@ import msgspec
 from ds2prof.parsers import json_repair
 from ds2prof.parsers.json_repair import Numeral
 from ds2prof.parsers.json_stream import BrokenJsonError
-from ds2prof.parsers.kineto_categories import IDLE_CATEGORIES, ROLES, UNREAD_DEVICE_WORK, Role
+from ds2prof.parsers.kineto_categories import IDLE_CATEGORIES, LOOSE_COUNTERS, PHASES, ROLES, UNREAD_DEVICE_WORK, Role
 
 Event = Any
 """A record of a category's type, a :class:`Metadata` or an :class:`Other`."""
@@ -61,6 +61,9 @@ ARGUMENTS: Final[Mapping[Role, Mapping[str, tuple[str, str]]]] = {
     },
 }
 """What is read of an event's arguments: attribute -> (name in the file, kind)."""
+
+_FREE_ARGUMENTS: Final[tuple[Role, ...]] = ("profiled_range", "sample")
+"""Roles whose arguments are metrics, under names of their own."""
 
 _TYPES: Final[Mapping[str, Any]] = {
     "int": int | None,
@@ -124,11 +127,16 @@ class Category:
     arguments: Any = None
     no_arguments: Any = None
 
+    @property
+    def phase(self) -> str:
+        """The phase of the events that are read."""
+        return "X" if self.role is None else PHASES.get(self.role, "X")
+
 
 def _record_type(category: Category) -> Any:
     fields: list[Any] = []
     if category.detail is not None:
-        fields += [("ph", Literal["X"]), ("ts", msgspec.Raw, _ABSENT), ("dur", msgspec.Raw, _ABSENT)]
+        fields += [("ph", Literal[category.phase]), ("ts", msgspec.Raw, _ABSENT), ("dur", msgspec.Raw, _ABSENT)]
     if category.detail in ("names", "full"):
         fields += [("name", str, ""), ("pid", _TYPES["id"], None), ("tid", _TYPES["id"], None)]
     if category.detail == "full":
@@ -137,7 +145,7 @@ def _record_type(category: Category) -> Any:
 
 
 def _arguments_type(role: Role) -> Any:
-    if role == "profiled_range":
+    if role in _FREE_ARGUMENTS:
         return dict[str, Any]
     fields = [
         (name, _TYPES[kind], msgspec.field(name=key, default=_ABSENT if kind == "json" else None))
@@ -162,6 +170,8 @@ class EventDecoder:
             self._add(Category(name, role, details.get(role), kind, kind and kind()))
         for name in (*IDLE_CATEGORIES, *UNREAD_DEVICE_WORK):
             self._add(Category(name))
+        loose = arguments.get("sample")
+        self._add(Category(LOOSE_COUNTERS, "sample", details.get("sample"), loose, loose and loose()))
         self._raws = msgspec.json.Decoder(list[msgspec.Raw])
         self._many, self._one = self._decoders()
 
@@ -204,16 +214,18 @@ class EventDecoder:
         name, phase = (json_repair.as_text(value) if isinstance(value, str) else None for value in (name, phase))
         if phase == "M" and name not in self._types:
             return _metadata(found)
+        if name is None and phase == PHASES["sample"]:
+            name = LOOSE_COUNTERS
         if name is None or not self._known(name):
             return Other(name, phase)
         record = self._types[name]
         category = self.categories[record]
         if category.detail is None:
             return record()
-        return self._record(record, category, found) if phase == "X" else Other(name, phase)
+        return self._record(record, category, found) if phase == category.phase else Other(name, phase)
 
     def _record(self, record: Any, category: Category, found: Mapping[str, Any]) -> Event:
-        event = record(ph="X", ts=_numeral(found.get("ts")), dur=_numeral(found.get("dur")))
+        event = record(ph=category.phase, ts=_numeral(found.get("ts")), dur=_numeral(found.get("dur")))
         if category.detail != "times":
             event.name = json_repair.as_text(found.get("name"))
             event.pid, event.tid = _id(found.get("pid")), _id(found.get("tid"))
@@ -250,7 +262,7 @@ def _metadata(found: Mapping[str, Any]) -> Metadata:
 
 
 def _arguments(category: Category, found: Mapping[str, Any]) -> Any:
-    if category.role == "profiled_range":
+    if category.role in _FREE_ARGUMENTS:
         return {json_repair.as_text(key): json_repair.as_plain(value) for key, value in found.items()}
     assert category.role is not None
     fields: Iterable[tuple[str, tuple[str, str]]] = ARGUMENTS.get(category.role, {}).items()

@@ -5,31 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ds2prof.config import RANGE_DOMAIN, range_kind
+from ds2prof.config import RANGE_DOMAIN
 from ds2prof.parsers.kineto_columns import INT64_MAX
 from ds2prof.parsers.kineto_events import Metadata
+from ds2prof.parsers.range_names import kind_of_range
 
-_STEP: Final = re.compile(r"ProfilerStep#([0-9]+)\Z")
 _NUMBER: Final = re.compile(r"(?:stream )?([0-9]{1,18}) ?\Z")
 _MEMORY: Final = re.compile(r"\(([A-Za-z ]+?)(?: -> ([A-Za-z ]+))?\)\Z")
 _UNKNOWN_MEMORY: Final = frozenset({"unknown", "unrecognized", "force int"})
 MARKS: Final = ("ProfilerStep#", f"{RANGE_DOMAIN}:")
 
 
-def is_step(name: str) -> bool:
-    """Whether this is the range of one of the profiler's own steps."""
-    return bool(_STEP.match(name))
-
-
 def is_range(name: str) -> bool:
     """Whether an operator of this name is a range: old releases wrote annotations as operators."""
     return name.startswith(MARKS) and kind_of_range(name)[0] != "user"
-
-
-def kind_of_range(name: str) -> tuple[str, str | None]:
-    """(kind, value) of a range by its name."""
-    step = _STEP.match(name)
-    return ("iteration", step[1]) if step else range_kind(name) or ("user", None)
 
 
 def memory_kinds(name: str) -> tuple[str | None, str | None]:

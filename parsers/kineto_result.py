@@ -11,10 +11,11 @@ from ds2prof.parsers.json_stream import EventStream
 from ds2prof.parsers.kineto_categories import ROLES, UNREAD_DEVICE_WORK, Role
 from ds2prof.parsers.kineto_collect import Collector
 from ds2prof.parsers.kineto_events import Event
+from ds2prof.parsers.repeated_calls import repeated_calls
 from ds2prof.tables import Column, Loaded, Meta, Table, checked, int_column, text_column
 
 TOOL: Final = "PyTorch profiler"
-_GPU_ROLES: Final[tuple[Role, ...]] = ("kernel", "copy", "api", "profiled_range")
+_GPU_ROLES: Final[tuple[Role, ...]] = ("kernel", "copy", "api", "profiled_range", "sample")
 _WORK_ROLES: Final[tuple[Role, ...]] = (*_GPU_ROLES, "op", "annotation")
 _OPEN_PHASES: Final = ("B", "E", "b", "e")
 
@@ -33,7 +34,7 @@ def loaded(name: str, format_name: str, names: frozenset[str], found: Collector,
         for table, columns in _columns(found, document, base_ns=base_ns or 0)
         if table in names
     }
-    warnings = [*_stream_warnings(found, events), *damage, *_row_warnings(found)]
+    warnings = [*_stream_warnings(found, events), *damage, *_row_warnings(found), *_repeats(tables)]
     meta = _meta(name, format_name, found, document, is_list=events.document is None)
     return Loaded(
         meta,
@@ -72,7 +73,7 @@ def _columns(found: Collector, document: Mapping[str, Any], *, base_ns: int) -> 
     """(table, its columns) of every table that has rows."""
     for table, rows in found.rows.items():
         columns = rows.columns(base_ns)
-        if len(columns["name"]):
+        if len(next(iter(columns.values()), ())):
             yield table, columns
     if found.profiled.count and not found.count_of("kernel"):
         yield "kernels", found.profiled.kernels()
@@ -129,6 +130,11 @@ def _row_warnings(found: Collector) -> Iterator[str]:
     )
     if halves:
         yield f"not read: {_counted(halves, 'event')} that only begin or end; torch.profiler writes whole ones"
+
+
+def _repeats(tables: Mapping[str, Table]) -> Iterator[str]:
+    if "api" in tables and (repeated := repeated_calls(tables["api"])):
+        yield repeated
 
 
 def _counted(count: int, noun: str) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ds2prof.config import range_kind
 from ds2prof.parsers.kineto_categories import ROLES
 from ds2prof.parsers.kineto_columns import Codes, Floats, Ints, Step, Texts, Times, Triples, is_constant
 from ds2prof.parsers.kineto_events import Event, EventDecoder
-from ds2prof.parsers.kineto_names import Ids, is_step, kind_of_range, memory_kinds
+from ds2prof.parsers.kineto_names import Ids, memory_kinds
+from ds2prof.parsers.range_names import kinds_of_ranges
 from ds2prof.tables import Column
 
 MaybeColumns = dict[str, Column | None]
@@ -200,22 +200,17 @@ class OpRows(Rows):
 
 
 class RangeRows(Rows):
-    """Annotations, profiler steps among them.
-
-    Where the program marks its iterations as ds2prof does, those are the iterations and the profiler's own steps,
-    numbered from its start, are ranges like others.
-    """
+    """Annotations, profiler steps among them."""
 
     def _add(self, events: list[Event]) -> None:
         self._place(events)
 
     def _columns(self, names: Column) -> MaybeColumns:
-        own = any((range_kind(name) or ("",))[0] == "iteration" for name in names.categories or ())
-
-        def kind(name: str) -> tuple[str, str | None]:
-            return ("user", None) if own and is_step(name) else kind_of_range(name)
-
-        return {"kind": mapped(names, lambda name: kind(name)[0]), "value": mapped(names, lambda name: kind(name)[1])}
+        kind_of = dict(zip(names.categories or (), kinds_of_ranges(names.categories or ()), strict=True))
+        return {
+            "kind": mapped(names, lambda name: kind_of[name][0]),
+            "value": mapped(names, lambda name: kind_of[name][1]),
+        }
 
 
 class OverheadRows(Rows):

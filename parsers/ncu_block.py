@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ds2prof.parsers.ncu_gather import Slot
+from ds2prof.parsers.ncu_split import Extent, Splitter
 from ds2prof.parsers.ncu_values import NAN
 
 MAX_ROWS: Final = 256
@@ -65,7 +66,9 @@ class Block(NamedTuple):
     """The rows of one launch.
 
     Attributes:
-        match: finds them at a position; its groups are the ID, the cells up to the section, and the values.
+        match: finds them at a position; its groups are the ID, the cells between it and the section, and the values.
+        splitter: finds many at once, where they are regular; None where a row holds no numbers.
+        is_identity: whether cells can be those between the ID and the section.
         reads: what reads the value of each row; None for whole numbers.
         pairs: the code that each counter is kept under.
         slots: the slot of each row.
@@ -73,17 +76,42 @@ class Block(NamedTuple):
     """
 
     match: Callable[[bytes, int], re.Match[bytes] | None]
+    splitter: Splitter | None
+    is_identity: Callable[[bytes], object | None]
     reads: tuple[Callable[[bytes], float] | None, ...]
     pairs: array[int]
     slots: list[Slot]
     is_neutral: bool
 
-    def values(self, columns: Sequence[Sequence[bytes]], count: int) -> array[float]:
-        """The values of the first ``count`` launches, row by row, from the texts of each row."""
-        rows = len(self.slots)
+    def matched(self, body: bytes, at: int, *, most: int) -> Matched | None:
+        """The next launches from there on, one after the other; None where the next is no such launch."""
+        matches: list[re.Match[bytes]] = []
+        while len(matches) < most and (launch := self.match(body, at)) is not None:
+            matches.append(launch)
+            at = launch.end()
+        return Matched(matches, self.reads) if matches else None
+
+
+class Matched:
+    """Launches that match a block.
+
+    Attributes:
+        orders: their IDs.
+        cells: of each, what stands between the ID and the section.
+    """
+
+    def __init__(self, matches: list[re.Match[bytes]], reads: Sequence[Callable[[bytes], float] | None]) -> None:
+        orders, self.cells, *self._columns = zip(*[match.groups() for match in matches], strict=True)
+        self.orders = list(map(int, orders))
+        self._matches = matches
+        self._reads = reads
+
+    def values(self, count: int) -> array[float]:
+        """The values of the first ``count`` launches, row by row."""
+        rows = len(self._columns)
         values = array("d", bytes(8 * count * rows))
         view = np.frombuffer(values)
-        for place, (read, column) in enumerate(zip(self.reads, columns, strict=True)):
+        for place, (read, column) in enumerate(zip(self._reads, self._columns, strict=True)):
             texts = column[:count]
             joined = b" ".join(texts)
             if _COMMA in joined:
@@ -94,6 +122,12 @@ class Block(NamedTuple):
             else:
                 view[place::rows] = list(map(read, texts))
         return values
+
+    def extent(self, count: int) -> Extent:
+        """How far the first ``count`` launches reach."""
+        begin, last = self._matches[0].start(), self._matches[count - 1]
+        lines = last.string.count(b"\n", begin, last.end())
+        return Extent(last.end() - begin, lines, last.end() - last.start())
 
 
 class Blocks:
@@ -134,18 +168,27 @@ class _Memo(dict[bytes, float]):
 
 def _block_of(cells: int, rows: Sequence[BlockRow], style: Style) -> Block:
     values = [b"(" + _value(row, style) + b")" + re.escape(style.ending) + rb"\n" for row in rows]
-    identity = rb'"(\d{1,18})(",' + (_ESCAPED_CELL if style.is_escaped else _CELL) * cells + rb")"
-    pattern = identity + re.escape(rows[0].tail) + values[0]
+    identity = (_ESCAPED_CELL if style.is_escaped else _CELL) * cells
+    pattern = rb'"(\d{1,18})",(' + identity + rb")" + re.escape(rows[0].tail) + values[0]
     for row, value in zip(rows[1:], values[1:], strict=True):
-        pattern += rb'"\1\2' + re.escape(row.tail) + value
+        pattern += rb'"\1",\2' + re.escape(row.tail) + value
     memos: dict[bytes, _Memo] = {}
     return Block(
         match=re.compile(pattern).match,
+        splitter=_splitter_of(rows, style),
+        is_identity=re.compile(identity).fullmatch,
         reads=tuple(_reading(row, memos) for row in rows),
         pairs=array("i", (row.slot.pair for row in rows)),
         slots=[row.slot for row in rows],
         is_neutral=not style.groups_whole and all(row.is_whole for row in rows),
     )
+
+
+def _splitter_of(rows: Sequence[BlockRow], style: Style) -> Splitter | None:
+    if any(row.nothing is not None for row in rows):
+        return None
+    exponents = [row.slot.unit.exponent for row in rows]
+    return Splitter([row.tail for row in rows], exponents, [row.is_whole for row in rows], style.ending)
 
 
 def _value(row: BlockRow, style: Style) -> bytes:

@@ -28,14 +28,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import BinaryIO, Final
+from typing import Final
 
 from ds2prof.errors import ReadError, UnknownFormatError
-from ds2prof.parsers import foreign, ncu_remarks
+from ds2prof.parsers import foreign, forked, ncu_log_lines, ncu_remarks
+from ds2prof.parsers.ncu_block import Block
 from ds2prof.parsers.ncu_gather import Gathered
 from ds2prof.parsers.ncu_layout import Layout, cut_row, find_header
-from ds2prof.parsers.ncu_lines import MAX_LINE_BYTES, Piece, as_utf8, pieces
+from ds2prof.parsers.ncu_lines import MAX_LINE_BYTES, Piece, Readable, as_utf8, pieces
 from ds2prof.parsers.ncu_long import LongPage, ScatteredError
+from ds2prof.parsers.ncu_parts import LEAST_BYTES, Stretch, read_in_parts
 from ds2prof.parsers.ncu_tables import tables_of
 from ds2prof.parsers.ncu_values import CommaDecimalsError, Numbers, Witness
 from ds2prof.parsers.ncu_wide import WidePage
@@ -54,16 +56,16 @@ _MAX_OPEN_LINES: Final = 64
 def sniff(head: bytes) -> bool:
     """Whether there is a header, or a line of the tool's own: its header may stand far behind a program's output."""
     text = as_utf8(head)
-    if _TOOL_LINE.search(text) is not None:
+    if b"Kernel Name" in text and any(find_header(line) is not None for line in text.splitlines()):
         return True
-    return b"Kernel Name" in text and any(find_header(line) is not None for line in text.splitlines())
+    return _TOOL_LINE.search(text) is not None and not ncu_log_lines.is_log(text)
 
 
 def parse(source: Source) -> Profile:
     """The profile of the launches in the file: kernels, counters, devices, processes.
 
     Raises:
-        UnknownFormatError: the file is a text log of the tool without CSV.
+        UnknownFormatError: the file is a text log of the tool with neither CSV nor pages.
         ReadError: nothing was profiled, the locale contradicts itself, or a line is endless.
     """
     loaded = lru_cache(maxsize=1)(lambda: _loaded(source))
@@ -71,13 +73,28 @@ def parse(source: Source) -> Profile:
 
 
 def _loaded(source: Source) -> Loaded:
+    """The tables; a log whose first bytes hold messages alone may go on with pages as text, and no CSV."""
+    try:
+        return load(source)
+    except UnknownFormatError:
+        from ds2prof.parsers import ncu_log  # it reads what is no CSV by making it one, with this module
+
+        return ncu_log.load(source)
+
+
+def load(source: Source) -> Loaded:
+    """The tables of a file that is CSV.
+
+    Raises:
+        UnknownFormatError: it holds no header of a page.
+        ReadError: nothing was profiled, the locale contradicts itself, or a line is endless.
+    """
     comma: Witness | None = None
     scattered = False
     while True:
         reader = _Reader(source.name, comma=comma, scattered=scattered)
         try:
-            with source.open() as stream:
-                reader.read(stream)
+            reader.read(source)
             doubt = reader.gathered.numbers.settle()
         except CommaDecimalsError as error:
             assert comma is None
@@ -134,16 +151,41 @@ class _Reader:
         self._page: LongPage | WidePage | None = None
         self._open: list[bytes] = []
         self._open_line = 0
+        self._line = 1
 
-    def read(self, stream: BinaryIO) -> None:
-        """Read all of it."""
-        for piece in pieces(stream, self._name):
+    def read(self, source: Source) -> None:
+        """Read all of it, a large file on several processors."""
+        size_bytes = source.size_bytes if source.is_plain else None
+        processes = forked.processors() if (size_bytes or 0) >= LEAST_BYTES and not self._scattered else 1
+        with source.open() as stream:
+            if processes > 1 and size_bytes is not None:
+                read_in_parts(self, stream, size_bytes, processes=processes)
+            else:
+                self.read_on(stream)
+        if self._open:
+            self.gathered.remarks.cut = True
+
+    def read_on(self, stream: Readable) -> None:
+        """Read the next bytes of the file, which end where a line does, or the file."""
+        for piece in pieces(stream, self._name, line=self._line):
             if piece.is_ended:
                 self._read(piece)
             else:
                 self._read_last(piece)
-        if self._open:
-            self.gathered.remarks.cut = True
+            self._line = piece.line
+
+    @property
+    def block(self) -> Block | None:
+        """The rows that launches have here, once that is known and their numerals are beyond doubt."""
+        page = self._page if isinstance(self._page, LongPage) and self.gathered.numbers.plain else None
+        return None if page is None else page.block
+
+    def take(self, stretch: Stretch) -> bool:
+        """Take over launches that come next; False if they are to be read."""
+        if self._open or not isinstance(self._page, LongPage) or not self._page.take(stretch):
+            return False
+        self._line += len(stretch.codes) * (len(stretch.values) // len(stretch.codes))
+        return True
 
     def _read(self, piece: Piece) -> None:
         while not piece.is_read:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from ds2prof.parsers.ncu_labels import metric_of
 from ds2prof.parsers.ncu_launches import NULL, Launches
-from ds2prof.parsers.ncu_values import Numbers, Unit, is_whole, unit_of
+from ds2prof.parsers.ncu_rules import Rule, kind_of, ratio_of
+from ds2prof.parsers.ncu_series import Series, cut_instances, is_series
+from ds2prof.parsers.ncu_values import NAN, Numbers, Unit, is_whole, unit_of
 
 COMMAND_LINE: Final = frozenset(("", "Command line profiler metrics"))
 """Sections whose rows are what ``--metrics`` asked for: each metric once."""
@@ -28,7 +33,7 @@ SHARED: Final = {
 
 _EXACT: Final = frozenset((*DURATIONS, *SHARED.values()))
 _DEVICE_PREFIX: Final = "device__attribute_"
-_PERCENT: Final = re.compile(r"[._]pct(?:_of_peak_\w+)?\Z")
+PERCENT: Final = re.compile(r"[._]pct(?:_of_peak_\w+)?\Z")
 _MESSAGE: Final = re.compile(rb"==(?:ERROR|WARNING)== *([^\r\n]{1,400})")
 _MAX_MESSAGES: Final = 1000
 _NO_NUMBERS: Final = frozenset(("", "no data", "n/a"))
@@ -50,6 +55,7 @@ class Slot:
         exacting: a duration or size that is wanted to the last digit, in a larger unit: digits may be lost.
         command: it was asked for by ``--metrics``.
         unit_text: the unit as printed.
+        is_series: it is sampled within a launch, and no counter of it.
         decimals: how many digits stand behind the separator, where that was looked at; -1 before.
     """
 
@@ -64,6 +70,7 @@ class Slot:
     exacting: bool
     command: bool
     unit_text: str
+    is_series: bool
     decimals: int = -1
 
 
@@ -94,6 +101,8 @@ class Remarks:
     rounding: Rounding = field(default_factory=Rounding)
     device_conflicts: int = 0
     negative: int = 0
+    lone_series: dict[str, None] = field(default_factory=dict)
+    lone_rules: int = 0
 
     def conflict(self, metric: str, line: int) -> None:
         """A value that differs from what an earlier row said of the same launch and metric."""
@@ -124,6 +133,8 @@ class Gathered:
         processes: number -> name and host.
         metrics: name -> code.
         pairs: (metric, base unit) -> code.
+        rules: what rules say of launches.
+        series: metrics sampled within launches.
     """
 
     def __init__(self, numbers: Numbers) -> None:
@@ -140,6 +151,8 @@ class Gathered:
         self.processes: dict[int, tuple[str, str]] = {}
         self.metrics: dict[str, int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
+        self.rules: list[Rule] = []
+        self.series: list[Series] = []
         self._keys: dict[tuple[str, str, str], int] = {}
 
     def slot(self, label: str, unit_text: str | None, *, section: str = "", item: str = "") -> Slot:
@@ -147,7 +160,7 @@ class Gathered:
         name = metric_of(section, item, label)
         if unit_text is None:
             self.remarks.unitless += 1
-            unit_text = "%" if _PERCENT.search(name) else ""
+            unit_text = "%" if PERCENT.search(name) else ""
         unit = unit_of(unit_text)
         if section:
             self.remarks.sections.setdefault(section)
@@ -164,6 +177,7 @@ class Gathered:
             exacting=name in _EXACT and unit.exponent > 0,
             command=section in COMMAND_LINE,
             unit_text=unit_text,
+            is_series=is_series(name),
         )
 
     def count(self, launch: int, slot: Slot, value: float) -> None:
@@ -179,6 +193,28 @@ class Gathered:
         self.pair_of.extend(pairs * len(launches))
         self.run_launches.extend(launches)
         self.run_lengths.extend(array("i", (len(pairs),)) * len(launches))
+
+    def scalar(self, launch: int, slot: Slot, text: bytes, line: int) -> bytes | None:
+        """The metric's own value in a cell that may list instances; None where it has none.
+
+        A series has none that would be the launch's: its readings are kept where the cell lists them.
+        """
+        own, instances = cut_instances(text)
+        if not slot.is_series:
+            return own or None
+        if instances:
+            read = [self.numbers.read(instance, slot.suffix, line=line) for instance in instances]
+            values = np.array([NAN if value is None else value for value in read])
+            self.series.append(Series(launch, slot.name, slot.unit.name, values))
+        elif own not in (b"", b"n/a", b"no data"):
+            self.remarks.lone_series.setdefault(slot.name)
+        return None
+
+    def rule(self, launch: int, cells: Sequence[bytes], *, speedup: tuple[bytes, bytes]) -> None:
+        """Keep what a rule says; ``cells`` are section, name, type and text, ``speedup`` its type and percent."""
+        section, name, kind, text = (cell.decode("utf-8", "replace") for cell in cells)
+        speedup_kind = speedup[0].decode("utf-8", "replace").strip().lower()
+        self.rules.append(Rule(launch, section, name, kind_of(kind), text, speedup_kind or None, ratio_of(speedup[1])))
 
     def printed(self, slot: Slot, digits: int, launch: int) -> None:
         """Note with how many decimals an exacting value stands in the file; whole numbers are printed without."""

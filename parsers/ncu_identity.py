@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ds2prof.parsers import ncu_nvtx
 from ds2prof.parsers.ncu_gather import Gathered
 from ds2prof.parsers.ncu_launches import NULL, Traits, number
 from ds2prof.parsers.ncu_layout import Layout
@@ -18,6 +19,8 @@ class Identities:
         self._to = gathered
         self._at = layout.at
         self._ints: dict[bytes, int] = {}
+        self._nvtx = layout.nvtx_places
+        self._ranges: dict[tuple[bytes, ...], int] = {}
         self._capabilities: set[tuple[int, bytes]] = set()
 
     def of(self, cells: list[bytes]) -> tuple[int, Traits] | None:
@@ -45,7 +48,21 @@ class Identities:
             grid=launches.triple_code(cells[at["grid"]]) if "grid" in at else NULL,
             block=launches.triple_code(cells[at["block"]]) if "block" in at else NULL,
             calls=calls,
+            nvtx=self._open_ranges(cells),
         )
+
+    def _open_ranges(self, cells: list[bytes]) -> int:
+        """The code of the NVTX ranges that the row's cells tell of."""
+        if not self._nvtx:
+            return NULL
+        key = tuple(cells[place] for place in self._nvtx)
+        code = self._ranges.get(key)
+        if code is None:
+            if len(self._ranges) >= _INT_CACHE:
+                self._ranges.clear()
+            texts = [cell.decode("utf-8", "replace") for cell in key]
+            code = self._ranges[key] = self._to.launches.ranges_code(ncu_nvtx.of_cells(texts[0], texts[-1]))
+        return code
 
     def _int(self, cells: list[bytes], column: str) -> int:
         place = self._at.get(column)

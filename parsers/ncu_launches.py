@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ds2prof.parsers.ncu_nvtx import Open, columns_of
 from ds2prof.tables import Column, IntArray, Texts
 
 NULL: Final = -(1 << 63)
@@ -36,6 +37,7 @@ class Traits(NamedTuple):
     grid: int
     block: int
     calls: int
+    nvtx: int
 
 
 _WIDTH: Final = len(Traits._fields)
@@ -65,6 +67,7 @@ class Launches:
         self._code_of: dict[Traits, int] = {}
         self._names: dict[bytes, int] = {}
         self._triples: dict[bytes, int] = {}
+        self._open_ranges: dict[Open, int] = {}
         self._runs: dict[int, _Run] = {}
 
     def __len__(self) -> int:
@@ -77,6 +80,10 @@ class Launches:
     def triple_code(self, cell: bytes) -> int:
         """The code of a grid or block, as printed."""
         return self._triples.setdefault(cell, len(self._triples))
+
+    def ranges_code(self, found: Open) -> int:
+        """The code of these open NVTX ranges; :data:`NULL` for none."""
+        return self._open_ranges.setdefault(found, len(self._open_ranges)) if found else NULL
 
     def code(self, traits: Traits) -> int:
         """The code of these traits."""
@@ -123,6 +130,19 @@ class Launches:
             count += 1
         return count
 
+    def are_new(self, orders: list[int], met: list[tuple[int, int]]) -> bool:
+        """Whether :meth:`add_all` would add all of these."""
+        if self._follow_on(orders, met):
+            return True
+        runs = self._runs
+        known = any(
+            code < 0 or (process in runs and runs[process].launch_of(order) is not None)
+            for order, (code, process) in zip(orders, met, strict=True)
+        )
+        return not known and len({(order, process) for order, (_, process) in zip(orders, met, strict=True)}) == len(
+            met
+        )
+
     def _follow_on(self, orders: list[int], met: list[tuple[int, int]]) -> bool:
         """Whether these IDs are the next of one process, one after the other."""
         process = met[0][1]
@@ -136,6 +156,12 @@ class Launches:
         run = self._runs.get(self._process(code))
         launch = None if run is None else run.launch_of(order)
         return launch if launch is not None and self.is_same(self._codes[launch], code) else None
+
+    def find_named(self, order: int, traits: Traits) -> int | None:
+        """The launch that this ID means now, if it has this name: rows of rules have another number for the stream."""
+        run = self._runs.get(traits.process)
+        launch = None if run is None else run.launch_of(order)
+        return launch if launch is not None and self.traits(self._codes[launch]).name == traits.name else None
 
     def forget(self) -> None:
         """Another header: the IDs of all processes begin anew."""
@@ -175,6 +201,10 @@ class Launches:
         texts = Texts()  # two spellings in bytes can be one text
         codes = texts.codes(decode(name) for name in self._names)
         return Column(codes[self.column("name")], None, texts.categories)
+
+    def open_ranges(self) -> dict[str, Column]:
+        """What the launches' open NVTX ranges tell, as columns; none where none was open."""
+        return columns_of(list(self._open_ranges), self.column("nvtx")) if self._open_ranges else {}
 
     def dimensions(self, field: str) -> tuple[IntArray, IntArray, IntArray]:
         """The three sizes of all launches' ``grid`` or ``block``, :data:`NULL` where the page does not print three."""

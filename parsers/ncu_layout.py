@@ -43,6 +43,11 @@ _OTHERS: Final = frozenset(
     )
 )
 _HEADER_REACH_BYTES: Final = 4096
+_RULE: Final = (
+    *("Rule Name", "Section Name", "Rule Type", "Rule Description"),
+    *("Estimated Speedup Type", "Estimated Speedup"),
+)
+_NVTX: Final = ("Push/Pop_Range:", "Start/Stop_Range:")
 """How far before "Kernel Name" a header can begin: identity columns, and two NVTX columns of some hundred bytes."""
 
 _QUOTED_LEAD: Final = re.compile(rb'"[^"]*",(?:"[^"]*",)*\Z')
@@ -106,6 +111,17 @@ class Layout:
             for place, name in enumerate(self.columns)
             if place > self.at["kernel"] and place not in known and name and name not in _OTHERS
         )
+
+    @cached_property
+    def rule_places(self) -> tuple[int, ...]:
+        """The places of a rule's name, section, type, description, and of its speedup's type and value; -1 for none."""
+        return tuple(self.columns.index(name) if name in self.columns else -1 for name in _RULE)
+
+    @cached_property
+    def nvtx_places(self) -> tuple[int, ...]:
+        """The places of the cells with push/pop and with start/end ranges; none where a page lacks either."""
+        places = [place for part in _NVTX for place, name in enumerate(self.columns) if part in name]
+        return tuple(places) if len(places) == len(_NVTX) else ()
 
     @cached_property
     def has_nvtx(self) -> bool:

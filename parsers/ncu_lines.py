@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from functools import partial
+from typing import Final, Protocol
 
 from ds2prof.errors import ReadError
 
 MAX_LINE_BYTES: Final = 16 << 20
-_CHUNK_BYTES: Final = 120 << 10
+CHUNK_BYTES: Final = 120 << 10
 """Small enough for a processor's cache, and for the allocator to take the same memory again and again."""
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -65,14 +66,26 @@ def as_utf8(head: bytes) -> bytes:
     return head[2:].decode(encoding, "replace").encode("utf-8", "replace")
 
 
-def pieces(stream: BinaryIO, name: str) -> Iterator[Piece]:
+class Readable(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most ``size``; none at the end."""
+
+
+def pieces(stream: Readable, name: str, *, line: int = 1) -> Iterator[Piece]:
     """The stream, in pieces of whole lines; the caller reads each, and may leave lines unread while more follow.
+
+    Args:
+        stream: the text, or what follows of it.
+        name: for messages.
+        line: the number of its first line; from 2 on the stream begins within a text in UTF-8.
 
     Raises:
         ReadError: a line is longer than :data:`MAX_LINE_BYTES`.
     """
-    line, unread, carry = 1, b"", b""
-    for chunk in _utf8_chunks(stream):
+    unread, carry = b"", b""
+    for chunk in _utf8_chunks(stream) if line == 1 else iter(partial(stream.read, CHUNK_BYTES), b""):
         data = carry + chunk
         cut = data.rfind(b"\n") + 1
         carry = data[cut:]
@@ -96,17 +109,17 @@ def _with_plain_ends(body: bytes) -> bytes:
     return body.replace(b"\r\n", b"\n") if b"\r" in body else body
 
 
-def _utf8_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    chunk = stream.read(_CHUNK_BYTES)
+def _utf8_chunks(stream: Readable) -> Iterator[bytes]:
+    chunk = stream.read(CHUNK_BYTES)
     encoding = encoding_of(chunk)
     if encoding == "utf-8":
         yield chunk.removeprefix(codecs.BOM_UTF8)
-        while chunk := stream.read(_CHUNK_BYTES):
+        while chunk := stream.read(CHUNK_BYTES):
             yield chunk
         return
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     chunk = chunk[2:]
     while chunk:
         yield decoder.decode(chunk).encode("utf-8", "replace")
-        chunk = stream.read(_CHUNK_BYTES)
+        chunk = stream.read(CHUNK_BYTES)
     yield decoder.decode(b"", final=True).encode("utf-8", "replace")

@@ -16,6 +16,8 @@ from ds2prof.parsers.ncu_identity import Identities
 from ds2prof.parsers.ncu_launches import NULL, Traits
 from ds2prof.parsers.ncu_layout import Layout, Row, cut_row
 from ds2prof.parsers.ncu_lines import Piece
+from ds2prof.parsers.ncu_parts import Stretch
+from ds2prof.parsers.ncu_split import Split
 
 _QUOTE, _COMMA = b'",'
 _NEVER: Final = b"\n"
@@ -25,6 +27,9 @@ _LETTER: Final = re.compile(rb"[A-Za-z]")
 _MAX_MET: Final = 1 << 12
 _MAX_REACH: Final = 1 << 12
 """How many launches are matched before any is looked at; few where looking breaks off."""
+_LEAST_SPLIT_BYTES: Final = 16 << 10
+_MAX_PATIENCE: Final = 31
+"""How many pieces are passed over, at most, before splitting is tried again where it failed."""
 
 
 class ScatteredError(Exception):
@@ -55,6 +60,7 @@ class LongPage:
         self._blocks = Blocks((layout.tail or 0) - 1)
         self._block: Block | None = None
         self._reach = _MAX_REACH
+        self._patience = self._passed_over = 0
         self._met: dict[bytes, tuple[int, int]] = {}
         self._rows: list[BlockRow] = []
         self._is_regular = False
@@ -83,32 +89,60 @@ class LongPage:
         Returns:
             How many bytes the last of them takes, 0 if there was none.
         """
-        body, at, match = piece.body, piece.at, block.match
-        found: list[re.Match[bytes]] = []
-        while len(found) < self._reach and (launch := match(body, at)) is not None:
-            found.append(launch)
-            at = launch.end()
-        if not found:
+        found = self._split(piece, block) or block.matched(piece.body, piece.at, most=self._reach)
+        if found is None:
             return 0
-        orders, cells, *columns = zip(*[launch.groups() for launch in found], strict=True)
-        met = [self._met.get(shared) or self._meet(row, shared) for row, shared in zip(found, cells, strict=True)]
+        met = [self._met.get(cells) or self._meet(cells, block) for cells in found.cells]
         first = len(self._to.launches)
-        count = self._to.launches.add_all(list(map(int, orders)), met)
-        self._reach = min(2 * self._reach, _MAX_REACH) if count == len(found) else 1
+        count = self._to.launches.add_all(found.orders, met)
+        self._reach = min(2 * self._reach, _MAX_REACH) if count == len(met) else 1
         if not count:
             return 0
-        self._to.keep(range(first, first + count), block.pairs, block.values(columns, count))
-        at = found[count - 1].end()
-        piece.line += body.count(b"\n", piece.at, at)
-        piece.at = at
-        self._prefix = b'"' + orders[count - 1] + cells[count - 1]
-        self._start(first + count - 1, int(orders[count - 1]), met[count - 1][0], slots=block.slots)
-        return piece.at - found[count - 1].start()
+        self._to.keep(range(first, first + count), block.pairs, found.values(count))
+        extent = found.extent(count)
+        piece.line += extent.lines
+        piece.at += extent.size_bytes
+        self._prefix = b'"%d",%b' % (found.orders[count - 1], found.cells[count - 1])
+        self._start(first + count - 1, found.orders[count - 1], met[count - 1][0], slots=block.slots)
+        return extent.last_bytes
 
-    def _meet(self, found: re.Match[bytes], cells: bytes) -> tuple[int, int]:
+    @property
+    def block(self) -> Block | None:
+        """The rows that launches have here, once that is known."""
+        return self._block
+
+    def take(self, stretch: Stretch) -> bool:
+        """Take over launches that were cut out with :attr:`block`; False if they do not go on from what is known."""
+        block, orders = self._block, stretch.orders
+        if block is None or len(block.slots) * len(orders) != len(stretch.values):
+            return False
+        distinct = [self._met.get(cells) or self._meet(cells, block) for cells in stretch.cells]
+        met = [distinct[code] for code in stretch.codes]
+        first_cells, last_cells = stretch.cells[stretch.codes[0]], stretch.cells[stretch.codes[-1]]
+        if b'"%d",%b' % (orders[0], first_cells) == self._prefix or not self._to.launches.are_new(orders, met):
+            return False
+        first = len(self._to.launches)
+        self._to.launches.add_all(orders, met)
+        self._to.keep(range(first, first + len(orders)), block.pairs, stretch.values)
+        self._prefix = b'"%d",%b' % (orders[-1], last_cells)
+        self._start(first + len(orders) - 1, orders[-1], met[-1][0], slots=block.slots)
+        return True
+
+    def _split(self, piece: Piece, block: Block) -> Split | None:
+        """The launches of a large piece that is regular to its end."""
+        if block.splitter is None or self._reach < _MAX_REACH or len(piece.body) - piece.at < _LEAST_SPLIT_BYTES:
+            return None
+        if self._passed_over:
+            self._passed_over -= 1
+            return None
+        found = block.splitter.split(piece.body, piece.at, groups=self._to.numbers.plain)
+        self._patience = 0 if found is not None else min(2 * self._patience + 1, _MAX_PATIENCE)
+        self._passed_over = self._patience
+        return found
+
+    def _meet(self, cells: bytes, block: Block) -> tuple[int, int]:
         """Code and process of the traits of a launch, whose cells up to the section were not met before."""
-        row = cut_row(found.group()[: found.end(2) - found.start()])
-        identity = self._identities.of(row.cells)
+        identity = self._identities.of(cut_row(b'"0",' + cells).cells) if block.is_identity(cells) else None
         if identity is None:
             return -1, NULL
         if len(self._met) >= _MAX_MET:
@@ -141,7 +175,7 @@ class LongPage:
         if not layout.fits(row) or not self._to.hear(line[row.end :]):
             self._to.remarks.damage(number)
         elif not cells[layout.at["metric"]] and "Rule Name" in layout.columns:
-            pass
+            self._rule(cells)
         else:
             identity = self._identities.of(cells)
             if identity is None or not _LETTER.search(cells[layout.at["metric"]]):
@@ -151,6 +185,20 @@ class LongPage:
                 tail = self._remember(line, row) if self._is_quick else b""
                 self._give(self._slot(cells, tail), tail, cells[layout.at["value"]], number)
         return True
+
+    def _rule(self, cells: list[bytes]) -> None:
+        """Keep what a rule says of its launch."""
+        identity = self._identities.of(cells)
+        name, section, kind, text, speedup_kind, speedup = (
+            cells[place] if 0 <= place < len(cells) else b"" for place in self.layout.rule_places
+        )
+        if identity is None or not name:
+            return
+        launch = self._to.launches.find_named(*identity)
+        if launch is None:
+            self._to.remarks.lone_rules += 1
+            return
+        self._to.rule(launch, (section, name, kind, text), speedup=(speedup_kind, speedup))
 
     def _remember(self, line: bytes, row: Row) -> bytes:
         """Note how the rows of this launch begin and end; this row's cells from the section to its value."""
@@ -225,6 +273,12 @@ class LongPage:
 
     def _keep(self, slot: Slot, tail: bytes, text: bytes, number: int) -> None:
         to = self._to
+        if slot.is_series or text.endswith(b")"):
+            self._is_regular = False
+            scalar = to.scalar(self._launch, slot, text, number)
+            if scalar is None:
+                return
+            text = scalar
         value = to.numbers.read(text, slot.suffix, line=number, whole=slot.whole)
         if value is None:
             to.not_a_number(slot, text, number)

@@ -83,6 +83,14 @@ def _lost(name: str, layouts: list[Layout], gathered: Gathered, tables: Mapping[
     if remarks.negative:
         durations = "1 negative duration" if remarks.negative == 1 else f"{remarks.negative:,} negative durations"
         yield f"{name}: {durations} left out"
+    if remarks.lone_series:
+        count = "1 metric" if len(remarks.lone_series) == 1 else f"{len(remarks.lone_series):,} metrics"
+        yield (
+            f"{name}: {count} sampled within launches (first met: {next(iter(remarks.lone_series))}) without the "
+            "samples, left out; the report has them, or print them with --print-metric-instances values"
+        )
+    if remarks.lone_rules:
+        yield f"{name}: {remarks.lone_rules:,} rules that stand before the metrics of their launch are left out"
     if remarks.unitless:
         yield f"{name}: the page tells no units: percentages are told by name, durations are left out"
 
@@ -102,7 +110,7 @@ def _doubtful(name: str, gathered: Gathered, tables: Mapping[str, Table]) -> Ite
         )
     metrics, names = tables["counters"]["metric"], list(gathered.metrics)
     present = metrics.values[tables["counters"]["value"].present]
-    counted = {(metrics.categories or ())[code] for code in np.unique(present).tolist()}
+    counted = {(metrics.categories or ())[code] for code in np.flatnonzero(np.bincount(present)).tolist()}
     for metric, (count, line, text) in remarks.texts.items():
         if names[metric] in counted:
             yield f'{name}:{line}: {count} values of {names[metric]} are no numbers ("{text}"); left out'

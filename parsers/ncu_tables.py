@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ds2prof.devices import chip_numbered, chip_of
+from ds2prof.parsers import ncu_rules, ncu_series
 from ds2prof.parsers.ncu_gather import DURATIONS, SHARED, Gathered
 from ds2prof.parsers.ncu_launches import NULL, number
-from ds2prof.tables import Column, IntArray, Table, checked, int_column, text_column
+from ds2prof.tables import Column, IntArray, Table, Texts, checked, int_column, text_column
 
 _FROM_COUNTERS: Final[Mapping[str, str]] = {
     **{f"{what}_{axis}": f"launch__{what}_dim_{axis}" for what in ("grid", "block", "cluster") for axis in "xyz"},
@@ -26,8 +27,11 @@ _FROM_COUNTERS: Final[Mapping[str, str]] = {
 
 _UNSCALED: Final = frozenset(("", "block", "thread", "register/thread", "byte/block"))
 _OCCUPANCY: Final = "sm__warps_active.avg.pct_of_peak_sustained_active"
-_RANGE: Final = "range"
-"""The name that the result of a range replay has in place of a kernel's."""
+_KIND_OF: Final = {"range": "range", "graph": "graph", "cmdlist": "command_list"}
+"""The name that a result other than a kernel has in place of a kernel's -> its kind."""
+
+KERNEL_METRICS: Final = frozenset((*_FROM_COUNTERS.values(), *DURATIONS, _OCCUPANCY))
+"""What the kernels table is made of."""
 
 _MAX_INT: Final = float(1 << 53)
 _GROUPING: Final = re.compile(r"(?<=\d)[,.' \u00a0\u202f\u2019](?=\d{2,3}(?:\D|\Z))")
@@ -37,13 +41,15 @@ Columns = dict[str, Column]
 
 
 def tables_of(gathered: Gathered) -> dict[str, Table]:
-    """The tables kernels, counters, devices and processes."""
+    """The tables kernels, counters, devices, processes, rules and samples."""
     counters = _counters(gathered)
     found = {
         "kernels": _kernels(gathered, counters),
         "counters": counters,
         "devices": _devices(gathered),
         "processes": _processes(gathered),
+        "rules": ncu_rules.columns_of(gathered.rules),
+        "samples": ncu_series.columns_of(gathered.series, gathered.launches.column("device"), null=NULL),
     }
     return {name: checked(name, columns) for name, columns in found.items()}
 
@@ -74,7 +80,7 @@ def _array(growing: array[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 def _kernels(gathered: Gathered, counters: Columns) -> Columns:
     launches = gathered.launches
     names = launches.names(lambda name: name.decode("utf-8", "replace"))
-    columns: dict[str, Column | None] = {"name": names, "kind": _kinds(names)}
+    columns: dict[str, Column | None] = {"name": names, "kind": None}
     for name in ("process", "device", "context", "stream", "calls"):
         columns[name] = _whole(launches.column(name))
     columns["order"] = _whole(launches.orders())
@@ -87,16 +93,22 @@ def _kernels(gathered: Gathered, counters: Columns) -> Columns:
     columns["dur_ns"] = _durations(gathered, counters)
     occupancy = _values(gathered, counters, metric=_OCCUPANCY, units=frozenset(("ratio",)))
     columns["occupancy"] = None if occupancy is None else Column(occupancy)
+    columns["kind"] = _kinds(names, columns["registers"])
+    columns.update(launches.open_ranges())
     return {name: column for name, column in columns.items() if column is not None}
 
 
-def _kinds(names: Column) -> Column | None:
-    """The launches that are whole ranges; None if there is none."""
-    texts = list(names.categories or ())
-    if _RANGE not in texts:
-        return None
-    codes = np.where(names.values == texts.index(_RANGE), 0, -1).astype(np.int32)
-    return Column(codes, None, (_RANGE,))
+def _kinds(names: Column, registers: Column | None) -> Column | None:
+    """The kinds of the launches, null for kernels; None if all are.
+
+    Such a name can be a kernel's own (``extern "C"``), which then has registers.
+    """
+    texts = Texts()
+    codes = np.array([texts.code(_KIND_OF.get(name)) for name in names.categories or ()] or [-1], dtype=np.int32)
+    kinds = np.where(names.values < 0, np.int32(-1), codes[names.values])
+    if registers is not None:
+        kinds = np.where(registers.present, np.int32(-1), kinds)
+    return Column(kinds.astype(np.int32), None, texts.categories) if bool((kinds >= 0).any()) else None
 
 
 def _whole(values: IntArray) -> Column | None:

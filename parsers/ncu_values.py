@@ -62,6 +62,7 @@ _NOTHING: Final = frozenset(
 )
 
 NAN: Final = float("nan")
+_MAX_POWER_DIGITS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Numbers:
             return float(text + suffix)
         numeral = self._numeral(text.strip(), line, whole)
         if numeral is not None:
-            value = float(numeral + suffix)
+            value = _in_base_units(numeral, suffix)
             return value if -1e308 < value < 1e308 else NAN
         total, parenthesis, _ = text.partition(b" (")
         if parenthesis and text.endswith(b")"):  # the values of all instances follow
@@ -258,6 +259,16 @@ class Numbers:
             f'{self._name}:{witness.line}: "{witness.text}" is read as {reading}, but nothing in this file tells its '
             "locale; export with LC_ALL=C to be sure"
         )
+
+
+def _in_base_units(numeral: bytes, suffix: bytes) -> float:
+    """The double nearest to the numeral times the suffix's power of ten; the numeral may have a power of its own."""
+    mantissa, found, power = numeral.lower().partition(b"e")
+    if not found:
+        return float(numeral + suffix)
+    if len(power) > _MAX_POWER_DIGITS:
+        return float(numeral)  # infinite or zero, whatever the unit
+    return float(b"%be%d" % (mantissa, int(power) + int(suffix[1:] or 0)))
 
 
 def _shown(text: bytes) -> str:

@@ -90,8 +90,8 @@ class WidePage:
             seen.add(label)
             slot = self._to.slot(label, unit)
             (self._slow if slot.attribute is None else self._attributes)[place] = slot
-        self._quick = {place: slot for place, slot in self._slow.items() if not slot.exacting}
-        self._slow = {place: slot for place, slot in self._slow.items() if slot.exacting}
+        self._quick = {place: slot for place, slot in self._slow.items() if not (slot.exacting or slot.is_series)}
+        self._slow = {place: slot for place, slot in self._slow.items() if place not in self._quick}
         self._has_units = True
         self._line_up()
 
@@ -128,6 +128,11 @@ class WidePage:
 
     def _counter(self, launch: int, slot: Slot, text: bytes, line_number: int) -> None:
         to = self._to
+        if slot.is_series or text.endswith(b")"):
+            scalar = to.scalar(launch, slot, text, line_number)
+            if scalar is None:
+                return
+            text = scalar
         value = to.numbers.read(text, slot.suffix, line=line_number, whole=slot.whole)
         if value is None:
             to.not_a_number(slot, text, line_number)

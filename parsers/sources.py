@@ -2,27 +2,27 @@
 
 A :class:`Source` is one stream that a parser can open more than once. ``find_sources(path)`` gives those behind a name:
 one for a file, several for a folder or an archive of ranks. Nothing is ever written beside the input: what cannot be
-read twice (standard input, a member of an archive) is spooled to an unnamed temporary file.
+read twice (standard input, a member of an archive) is spooled to an unnamed temporary file. Modules
+that packed or spooled streams alone need are imported where such a stream is met.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import shutil
 import stat
 import sys
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from ds2prof.errors import ReadError
 from ds2prof.measurements import is_measurement
+
+if TYPE_CHECKING:
+    import tempfile
 
 HEAD_BYTES: Final = 64 << 10
 MAX_STREAM_BYTES: Final = 64 << 30
@@ -68,6 +68,9 @@ class Source:
         if self.is_plain and self.path is not None:
             yield self.path
             return
+        import shutil
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="ds2prof-") as folder:
             copy = Path(folder) / "unpacked"
             try:
@@ -147,6 +150,22 @@ class _Counted(io.RawIOBase):
         self._progress(count)
         return count
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to another place; what is passed over on the way forward counts as read."""
+        before = self._stream.tell()
+        at = self._stream.seek(offset, whence)
+        self._progress(max(at - before, 0))
+        return at
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
     def close(self) -> None:
         self._stream.close()
         super().close()
@@ -191,6 +210,8 @@ def _gunzipped(opener: Callable[[], BinaryIO], name: str) -> BinaryIO:
 
 
 def _plain_gzip(packed: BinaryIO) -> io.BufferedIOBase:
+    import gzip
+
     return gzip.GzipFile(fileobj=packed, mode="rb")
 
 
@@ -263,6 +284,9 @@ class _Gunzipped(io.RawIOBase):
 
 def _spooled(stream: BinaryIO, name: str) -> Callable[[], BinaryIO]:
     """An opener of the stream's bytes, which are kept in memory or an unnamed file."""
+    import shutil
+    import tempfile
+
     spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115  closed with its last reader
     shutil.copyfileobj(stream, spool, 1 << 20)
     if spool.tell() == 0:
@@ -290,6 +314,8 @@ class _Spool(io.RawIOBase):
 
 def _members(opener: Callable[[], BinaryIO], name: str, path: Path | None) -> Iterator[Source]:
     """One source per regular file of a tar, in natural order of their names."""
+    import tarfile
+
     spools: list[tuple[str, Callable[[], BinaryIO]]] = []
     try:
         with opener() as stream, tarfile.open(fileobj=stream, mode="r|") as archive:

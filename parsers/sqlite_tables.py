@@ -21,6 +21,8 @@ from ds2prof.tables import Column, Texts
 MAX_ROWS: Final = 1_000_000
 """Of one query by rows."""
 _BATCH: Final = 1 << 16
+_FAULTS: Final = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError)
+"""What SQLite raises for damage; the last where its message quotes a damaged name."""
 
 
 @contextmanager
@@ -31,6 +33,7 @@ def opened(source: Source) -> Iterator[Database]:
         ReadError: it is no database, or damaged where that shows at once.
     """
     with source.file() as path:
+        _refuse_cut(source.name, path)
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         try:
             connection = sqlite3.connect(uri, uri=True)
@@ -41,12 +44,23 @@ def opened(source: Source) -> Iterator[Database]:
             yield Database(connection, path, source.name)
 
 
+def _refuse_cut(name: str, path: Path) -> None:
+    """Nothing, if the last page is whole. SQLite itself sees that pages lack, but reads what lacks of one as zeros."""
+    with path.open("rb") as stream:
+        head = stream.read(18)
+    page_bytes = int.from_bytes(head[16:18], "big")
+    page_bytes = 1 << 16 if page_bytes == 1 else page_bytes
+    if page_bytes and path.stat().st_size % page_bytes:
+        raise _damaged(name, sqlite3.Error("it ends within a page"))
+
+
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
 def _damaged(name: str, error: sqlite3.Error) -> ReadError:
-    return ReadError(f"{name}: damaged SQLite database ({error}); was the copy or the capture interrupted?")
+    shown = "".join(char if char.isprintable() else "?" for char in str(error))
+    return ReadError(f"{name}: damaged SQLite database ({shown}); was the copy or the capture interrupted?")
 
 
 def quoted(identifier: str) -> str:
@@ -80,7 +94,7 @@ class Database:
         """
         try:
             found = self._connection.execute(sql, parameters).fetchmany(MAX_ROWS + 1)
-        except (sqlite3.Error, sqlite3.Warning) as error:
+        except _FAULTS as error:
             raise _damaged(self.name, sqlite3.Error(str(error))) from None
         if len(found) > MAX_ROWS:
             raise ReadError(f"{self.name}: more than {MAX_ROWS} rows where a few are expected; is this a profile?")
@@ -158,7 +172,7 @@ class Database:
             cursor = self._connection.execute(sql)
             while rows := cursor.fetchmany(_BATCH):
                 yield rows
-        except (sqlite3.Error, sqlite3.Warning) as error:
+        except _FAULTS as error:
             raise _damaged(self.name, sqlite3.Error(str(error))) from None
 
 

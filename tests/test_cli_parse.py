@@ -222,12 +222,11 @@ def test_wrong_usage_exits_2(counters_file, args, code):
     [
         (b"", "empty"),
         (b"SQLite format 3\x00....", "SQLite database, but of no profiler"),
-        (b"SQLite format 3\x00..CREATE TABLE StringIds..CUPTI_ACTIVITY_KIND_KERNEL", "export of Nsight Systems"),
+        (b"SQLite format 3\x00..CREATE TABLE StringIds..CUPTI_ACTIVITY_KIND_KERNEL", "damaged SQLite database"),
         (b"SQLite format 3\x00..CREATE TABLE StringTable..CUPTI_ACTIVITY_KIND_KERNEL", "nvprof profile"),
         (gzip.compress(gzip.compress(b"x")), "gzip within gzip"),
         (b"\x80\x04\x95...", "pickle"),
         (b'{"rocprofiler-sdk-tool":[]}', "rocprofv3"),
-        (b"======== Profiling result:\n", "nvprof"),
         (b"Time (%),Total Time (ns),Instances,Name\n", "nsys stats"),
         (b"NVR\x00....", "Nsight Compute report"),
         (b"{}", "no PyTorch trace"),

@@ -35,18 +35,7 @@ TRACELENS = {
 }
 HTA = "facebookresearch__HolisticTraceAnalysis__"
 NOT_READ = {
-    "nvvp": "nvprof profile",
-    "nsys-sqlite": "export of Nsight Systems",
-    "ncu-rep": "Nsight Compute report; export it",
-    "ncu-log": "text log of Nsight Compute",
-    "nsys-stats": "nsys stats|Pipit",
-    "nvprof-txt": "output of nvprof",
     "nvvp-session-xml": "Visual Profiler session",
-    "rocprof": "rocprofv3",
-    "smi-csv": "nvidia-smi",
-    "dcgm": "DCGM",
-    "expected/nsys-stats": "nsys stats",
-    "expected/nvprof-csv": "output of nvprof",
 }
 """Folder -> what each file in it is called."""
 

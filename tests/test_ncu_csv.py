@@ -701,7 +701,7 @@ def test_contradictory_locales_are_an_error_that_names_two_lines():
 def test_a_text_log_is_refused_in_one_line_that_says_what_to_do():
     log = lines(['==PROF== Profiling "k" - 0: 0%....50%....100% - 8 passes', "  Section: GPU Speed Of Light"])
     assert ncu_csv.sniff(log.encode())
-    with pytest.raises(UnknownFormatError, match="a text log of Nsight Compute without CSV; collect with 'ncu --csv"):
+    with pytest.raises(UnknownFormatError, match="with neither CSV nor pages; collect with 'ncu --csv"):
         read(log)
 
 

@@ -233,7 +233,7 @@ def test_like_launches_are_not_read_row_by_row(monkeypatch, columns):
 def test_the_size_of_the_pieces_does_not_matter(monkeypatch, content, size):
     whole = plain_or_refused(content)
     with monkeypatch.context() as patch:
-        patch.setattr(ncu_lines, "_CHUNK_BYTES", size)
+        patch.setattr(ncu_lines, "CHUNK_BYTES", size)
         assert plain_or_refused(content) == whole
 
 

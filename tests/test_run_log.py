@@ -69,3 +69,34 @@ def test_an_odd_value_is_unknown_not_a_crash(tmp_path, value):
     profile = read(written(tmp_path, HEADER, {**STEPS[0], "wall_ns": value, "loss": "nan"}, STRETCH))
     assert profile.table("iterations")["wall_ns"].tolist() in ([None], [1])
     assert profile.table("iterations")["loss"].tolist() == [None]
+
+
+@pytest.mark.parametrize("key", ["loss", "audio_s", "wall_ns", "samples"])
+def test_a_number_beyond_any_measure_is_unknown(tmp_path, key):
+    huge = 10**400
+    profile = read(
+        written(tmp_path, {**HEADER, "seed": huge}, {**STEPS[0], key: huge}, {"stretch": {key: huge, "wall_ns": 5}})
+    )
+    assert profile.table("iterations")[key].tolist() == [None]
+    assert profile.meta.facts["seed"] is None
+    assert questions.totals_of(profile)["samples_per_s"] is None
+
+
+def test_an_iteration_of_over_a_week_is_reported_and_its_time_unknown(tmp_path):
+    profile = read(written(tmp_path, HEADER, *STEPS, {**STEPS[0], "iteration": 3, "wall_ns": 10**15}, STRETCH))
+    assert profile.table("iterations")["wall_ns"].tolist() == [10_000_000] * 3 + [None]
+    assert [warning.partition(": ")[2] for warning in profile.warnings] == [
+        "an iteration without a wall_ns that can be; not known"
+    ]
+
+
+def test_many_damaged_lines_are_one_warning(tmp_path):
+    profile = read(written(tmp_path, HEADER, *STEPS, STRETCH, tail="x\n" * 1000))
+    assert len(profile.warnings) == 1
+    assert "(1,000 such)" in profile.warnings[0]
+
+
+def test_iterations_that_occur_twice_are_kept_and_reported(tmp_path):
+    profile = read(written(tmp_path, HEADER, *STEPS, STEPS[1], STRETCH))
+    assert profile.table("iterations")["iteration"].tolist() == [0, 1, 2, 1]
+    assert "1 iterations are in it more than once" in profile.warnings[0]

@@ -151,6 +151,41 @@ def test_rows_with_times_that_cannot_be_are_left_out_and_counted():
 
 
 @pytest.mark.parametrize(
+    ("table", "category"),
+    [
+        ("kernels", "kernel"),
+        ("copies", "gpu_memset"),
+        ("api", "hip_runtime"),
+        ("ops", "cpu_op"),
+        ("ranges", "user_annotation"),
+        ("overhead", "overhead"),
+        ("spans", "Trace"),
+    ],
+)
+def test_no_time_that_cannot_be_is_fatal_to_the_rest_of_its_table(table, category):
+    good = event(category, "x", 5, 2)
+    impossible = {
+        "no readable time": [
+            {"ts": "NaN"},
+            {"ts": -1e30},
+            {"dur": "Infinity"},
+            {"dur": None},
+            {"ts": 2**70},
+            {"dur": []},
+        ],
+        "negative duration": [{"dur": -0.001}, {"dur": -(2**40)}],
+        "longer than a week": [{"dur": 604_800_000_000.001}, {"dur": 2**53}],
+    }
+    odd = [good | change for changes in impossible.values() for change in changes]
+    loaded = load([op(), good, *odd, good])
+    kept = [start for start in column(loaded, table, "start_ns") if start == 5000]
+    assert kept == [5000, 5000]
+    assert [warning.split(": ", 1)[1] for warning in loaded.warnings] == [
+        f"{table}: {len(changes)} rows left out, {reason}" for reason, changes in impossible.items()
+    ]
+
+
+@pytest.mark.parametrize(
     ("durations", "step"),
     [
         ([float(number) for number in range(60)], 1000),
@@ -234,6 +269,33 @@ def test_infinite_and_missing_numbers_are_null():
 def test_shapes_are_kept_as_they_stand_without_blanks(dims, shapes):
     content = json.dumps([op(**{"Input Dims": [12345]}), op()]).replace("[12345]", dims)
     assert column(load(content), "ops", "shapes") == [shapes, None]
+
+
+def test_calls_that_share_a_correlation_id_are_counted():
+    calls = [event("cuda_runtime", "launch", pid=pid, args={"correlation": 5}) for pid in (1, 1, 2, 1)]
+    loaded = load([*calls, kernel(correlation=5)])
+    assert len(loaded.tables["api"]) == 4
+    assert loaded.warnings == (
+        "trace.json: api: 2 calls with the correlation id of an earlier one; launches may be mistaken",
+    )
+
+
+@pytest.mark.parametrize("category", ["cuda_driver", "cuda_sync"])
+def test_a_driver_call_or_a_wait_may_have_the_id_of_a_runtime_call(category):
+    calls = [event(name, "c", args={"correlation": 5}) for name in ("cuda_runtime", category)]
+    assert load([*calls, kernel(correlation=5), kernel(correlation=5)]).warnings == ()
+
+
+def test_calls_without_a_correlation_id_share_none():
+    calls = [event("cuda_runtime", "c", args=given) for given in ({}, {}, {"correlation": 0}, {"correlation": 0})]
+    assert load(calls).warnings == ()
+
+
+@pytest.mark.parametrize("category", ["mtia_ccp_events", "mtia_counters", "hpu_op", "xpu_scope_profiler"])
+@pytest.mark.parametrize("phase", ["X", "C"])
+def test_device_work_of_any_phase_that_is_not_read_is_named(category, phase):
+    loaded = load([op(), event(category, "x") | {"ph": phase}])
+    assert f"not read by this version: 1 event of {category}" in loaded.warnings[0]
 
 
 def test_device_work_that_is_not_read_is_named():
