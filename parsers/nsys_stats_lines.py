@@ -28,7 +28,7 @@ Form = Literal["csv", "tsv", "column", "table"]
 Row = Sequence[str]
 
 _REPORT: Final = re.compile(
-    r"Processing \[(?P<input>[^\]]{0,4096})\] with \[(?:[^\]]{0,4096}[/\\])?(?P<script>\w{1,60})\.py\]"
+    r"Processing \[(?P<input>[^\]]{0,1000})\] with \[(?:[^\]]{0,1000}[/\\])?(?P<script>\w{1,60})\.py\]"
     r"|Executing '(?P<executed>\w{1,60})' stats report"
     r"|\*\* (?P<heading>.{0,200}?) \((?P<report>\w{1,60})(?:[:,][^()]{0,60})?\):"
     r"|^\s*(?P<old>[A-Z][\w\- ]{2,60} Statistics)(?P<unit> \([\w ]{1,30}\))?:?\s*\Z"
@@ -104,6 +104,7 @@ class Scanner:
         self._heading = ""
         self._input: str | None = None
         self._previous = ""
+        self._is_damaged = False
         self._open: list[str] = []  # the lines so far of a record with a line break in it
         self._line = 0
 
@@ -178,7 +179,7 @@ class Scanner:
         if line.startswith("SKIPPED: "):
             self.skipped += 1
             return
-        match = _REPORT.search(line[:10_000])
+        match = _REPORT.search(line[:2000])
         if match is None:
             return
         if match["input"] is not None:
@@ -195,10 +196,13 @@ class Scanner:
         if self._open:
             return self._continued(lines, at, block)
         end = _end_of_records(lines, at, is_named=block.titles[0].name in _NAMES)
-        rows, count = self._parsed(lines[at:end], block)
-        if at + count < end:
+        last = min(end, at + _MAX_RECORD_LINES) if self._is_damaged else end  # a stray quote costs what is read with it
+        rows, count = self._parsed(lines[at:last], block)
+        if at + count < last:
             self._open = [lines[at + count]]
             return at + count + 1, rows
+        if last < end:
+            return last, rows
         if end < len(lines):
             self._block = None
             end += not lines[end]
@@ -216,6 +220,7 @@ class Scanner:
             return at, []
         again, self._open = self._open[1:], []
         self.bad_rows += 1
+        self._is_damaged = True
         lines[at:at] = again  # the quote was damage: what stands behind it are rows
         self._line -= len(again)
         return at, []

@@ -43,7 +43,7 @@ from ds2prof.parsers.nsys_stats_rows import (
 from ds2prof.tables import Column, IntArray, int_column, text_column
 
 _COPY: Final = re.compile(r"\[CUDA (?:Unified Memory )?mem(?:cpy|set)")
-_SIDES: Final = re.compile(r"(?:memcpy )(Host|Device|Array|[HDAP])[\w-]*?to-?(Host|Device|Array|[HDAP])\w*\]")
+_SIDES: Final = re.compile(r"\b(Host|Device|Array|Peer|[HDAP])(?:-to-|to)(Host|Device|Array|Peer|[HDAP])\]")
 _SIDE_KINDS: Final = {"D": "device", "A": "array"}
 _MIG: Final = re.compile(r"\bMIG (\S+)")
 _GRID_NAMES: Final = tuple(f"{what}_{axis}" for what in ("grid", "block") for axis in "xyz")

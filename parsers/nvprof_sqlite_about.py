@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ds2prof.devices import chip_of, vendor_of
-from ds2prof.parsers.nvprof_sqlite_rows import MAX_START_NS, PREFIX, Columns, Strings
+from ds2prof.parsers.nvprof_sqlite_rows import MAX_DUR_NS, MAX_START_NS, PREFIX, Columns, Strings
 from ds2prof.parsers.sqlite_tables import Database
 from ds2prof.tables import int_column, text_column
 
@@ -68,13 +68,30 @@ def session(database: Database) -> Session | None:
 
 
 def _extent(database: Database, kind: str, start: str, end: str) -> tuple[int | None, int | None]:
-    sql = (
-        f'SELECT min("{start}"), max("{end}") FROM "{PREFIX}{kind}" '  # noqa: S608
-        f"WHERE typeof(\"{start}\") = 'integer' AND typeof(\"{end}\") = 'integer' "
+    """(first start, last end) of the rows whose times can be."""
+    plain = f'SELECT min("{start}"), max("{end}") FROM "{PREFIX}{kind}"'  # noqa: S608
+    first, last = database.rows(plain)[0]
+    if first is None and last is None:
+        return None, None
+    if type(first) is int and type(last) is int and 0 < first <= last <= first + MAX_DUR_NS <= MAX_START_NS:
+        return first, last
+    careful = (
+        f"{plain} WHERE typeof(\"{start}\") = 'integer' AND typeof(\"{end}\") = 'integer' "
         f'AND "{start}" BETWEEN 1 AND ? AND "{end}" BETWEEN "{start}" AND "{start}" + ?'
     )
-    first, last = database.rows(sql, (MAX_START_NS, 7 * 86_400 * 1_000_000_000))[0]
+    first, last = database.rows(careful, (MAX_START_NS, MAX_DUR_NS))[0]
     return first, last
+
+
+def a_time(database: Database) -> int | None:
+    """A time of some record, ns: what tells the clock; None for a file without records."""
+    for kind, column in (*((kind, "start") for kind in _STRETCHES), ("MARKER", "timestamp")):
+        if database.has(PREFIX + kind, column):
+            sql = f"""SELECT "{column}" FROM "{PREFIX}{kind}" WHERE typeof("{column}") = 'integer' """  # noqa: S608
+            found = database.rows(f'{sql} AND "{column}" BETWEEN 1 AND ? LIMIT 1', (MAX_START_NS,))
+            if found:
+                return int(found[0][0])
+    return None
 
 
 def contexts(database: Database) -> dict[int, int]:

@@ -54,11 +54,10 @@ class _Reading:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._strings = Strings(database)
-        self._session: about.Session | None = None
-        self._has_session = False
         self._kernels: Columns | None = None
         self._has_kernels = False
         self._processes: nvprof_sqlite_work.Processes | None = None
+        self.time_ns = about.a_time(database)
         self.losses = Losses()
 
     def columns(self, name: str) -> Columns | None:
@@ -108,15 +107,8 @@ class _Reading:
         launches = columns["correlation"] if columns else null_column("int", 0)
         return nvprof_sqlite_counters.counters(self._database, launches, losses=self.losses)
 
-    def session(self) -> about.Session | None:
-        """The session that the file spans."""
-        if not self._has_session:
-            self._has_session = True
-            self._session = about.session(self._database)
-        return self._session
-
     def _spans(self) -> Columns | None:
-        found = self.session()
+        found = about.session(self._database)
         if found is None:
             return None
         return {
@@ -136,7 +128,7 @@ def _meta(database: Database, format_name: str, reading: _Reading) -> Meta:
         format=format_name,
         dialect=f"{mode}, schema {version}" if version is not None else mode,
         times="replay" if replayed else "real",
-        clock=_clock(reading.session()),
+        clock=_clock(reading.time_ns),
     )
 
 
@@ -149,15 +141,15 @@ def _has_rows(database: Database, kind: str) -> bool:
     return table in database.tables and bool(database.rows(f"SELECT 1 FROM {table} LIMIT 1"))  # noqa: S608
 
 
-def _clock(session: about.Session | None) -> str | None:
-    if session is None:
+def _clock(time_ns: int | None) -> str | None:
+    if time_ns is None:
         return None
-    return "unix" if session.start_ns >= about.EPOCH_FLOOR_NS else "boot"
+    return "unix" if time_ns >= about.EPOCH_FLOOR_NS else "boot"
 
 
 def _warnings(database: Database, reading: _Reading) -> list[str]:
     found = []
-    if reading.session() is None:
+    if reading.time_ns is None:
         found.append(
             "empty: nvprof recorded no kernel, copy, call or marker (was the profiler started in the program, "
             "and the right process profiled?)"

@@ -165,10 +165,13 @@ def timed(found: Columns, *, table: str, losses: Losses) -> tuple[Columns, IntAr
         losses.add(table, f"left out, {reason}", int((keep & bad).sum()))
         keep &= ~bad
     rows = np.flatnonzero(keep)
-    kept = {name: column.take(rows) for name, column in found.items() if name not in ("start", "end")}
-    valid = None if not unknown.any() else ~unknown[rows]
-    kept["start_ns"] = Column(start.values[rows], valid)
-    kept["dur_ns"] = Column(end.values[rows] - start.values[rows], valid)
+    if len(rows) < len(start):
+        found = {name: column.take(rows) for name, column in found.items()}
+        start, end, unknown = found["start"], found["end"], unknown[rows]
+    kept = {name: column for name, column in found.items() if name not in ("start", "end")}
+    valid = ~unknown if unknown.any() else None
+    kept["start_ns"] = Column(start.values, valid)
+    kept["dur_ns"] = Column(end.values - start.values, valid)
     return kept, rows
 
 

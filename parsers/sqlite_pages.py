@@ -55,17 +55,32 @@ def int_columns(path: Path, root: int, indices: Sequence[int]) -> tuple[list[Int
     Raises:
         Unsuitable: the table or the file is out of the ordinary.
     """
+    values: list[list[Ints]] = [[] for _ in indices]
+    masks: list[list[npt.NDArray[np.bool_] | None]] = [[] for _ in indices]
     with path.open("rb") as stream:
         pages = _Pages(stream)
-        leaves = pages.leaves(root)
-        parts = [_batch(pages, batch, indices) for batch in _batches(leaves, pages.size_bytes)]
-    values = [np.concatenate([part[0][at] for part in parts]) for at in range(len(indices))]
-    return values, [_joined([part[1][at] for part in parts]) for at in range(len(indices))]
+        for batch in _batches(pages.leaves(root), pages.size_bytes):
+            for at, (numbers, valid) in enumerate(zip(*_batch(pages, batch, indices), strict=True)):
+                values[at].append(numbers)
+                masks[at].append(None if valid.all() else valid)
+    joined = [_joined(masks[at], values[at]) for at in range(len(indices))]
+    return [_emptied(parts) for parts in values], joined
 
 
-def _joined(masks: list[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_] | None:
+def _emptied(parts: list[Ints]) -> Ints:
+    """One array of many, which are given up at once: only one column is ever in memory twice."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
+
+
+def _joined(masks: list[npt.NDArray[np.bool_] | None], values: list[Ints]) -> npt.NDArray[np.bool_] | None:
     """One mask of many; None where all is valid."""
-    return None if all(bool(mask.all()) for mask in masks) else np.concatenate(masks)
+    if all(mask is None for mask in masks):
+        return None
+    return np.concatenate(
+        [np.ones(len(part), dtype=np.bool_) if mask is None else mask for mask, part in zip(masks, values, strict=True)]
+    )
 
 
 def _batches(leaves: Ints, page_bytes: int) -> Iterator[Ints]:

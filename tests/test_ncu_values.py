@@ -230,3 +230,10 @@ def test_any_text_is_a_number_nothing_or_none(text):
 def test_a_unit_suffix_is_what_brings_a_numeral_to_base_units():
     assert Unit("ratio", -2).suffix == b"e-2"
     assert Unit("ns").suffix == b""
+
+
+def test_a_numeral_with_a_power_of_its_own_is_brought_to_base_units_too():
+    numbers = Numbers("x.csv")
+    assert numbers.read(b"18.5e+3", b"e-2", line=1) == 185.0
+    assert math.isnan(numbers.read(b"18.89e+997131", b"e-2", line=1))
+    assert math.isnan(numbers.read(b"1.5e+99999999999", b"e9", line=1))
