@@ -1,6 +1,7 @@
 """Writes an Nsight Compute CSV of a given size, as ``ncu --csv --metrics ...`` prints one: for benchmarks.
 
     python benchmarks/generate_ncu_csv.py --mb 100 --output benchmarks/data/ncu_100.csv
+    python benchmarks/generate_ncu_csv.py --launches 20000 --output benchmarks/data/ncu_20000.csv
 
 The same size gives the same bytes. Names, grids and values are made up: 160 kernel names of 10 to 250 characters, five
 metrics a launch, separators between thousands, and what a training loop prints before the header.
@@ -81,8 +82,8 @@ def launches(names: list[str]) -> Iterator[str]:
         order += 1
 
 
-def write(path: Path, *, size_bytes: int) -> int:
-    """Write a file of about ``size_bytes``, whole launches; the number of launches."""
+def write(path: Path, *, size_bytes: int | None = None, most: int | None = None) -> int:
+    """Write a file of about ``size_bytes``, or of ``most`` launches; the number of launches."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = count = 0
     with path.open("w", encoding="utf-8", newline="\n") as stream:
@@ -90,7 +91,7 @@ def write(path: Path, *, size_bytes: int) -> int:
         for rows in launches(kernel_names()):
             written += stream.write(rows)
             count += 1
-            if written >= size_bytes:
+            if count == most or (size_bytes is not None and written >= size_bytes):
                 return count
     return count
 
@@ -98,10 +99,13 @@ def write(path: Path, *, size_bytes: int) -> int:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=float, required=True, help="size in MB (1,000,000 bytes)")
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--mb", type=float, help="size in MB (1,000,000 bytes)")
+    size.add_argument("--launches", type=int, help="number of launches")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    count = write(options.output, size_bytes=round(options.mb * 1e6))
+    size_bytes = None if options.mb is None else round(options.mb * 1e6)
+    count = write(options.output, size_bytes=size_bytes, most=options.launches)
     print(f"{options.output}: {options.output.stat().st_size:,} bytes, {count:,} launches")
 
 

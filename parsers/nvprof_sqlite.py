@@ -12,6 +12,7 @@ Grammar (versions 8 to 26 of the schema; later ones have more columns)::
     about it  := MARKER_DATA (category, payload, by the id)
     overhead  := OVERHEAD                        what the profiler and the driver's compiler took
     value     := METRIC(id, value, correlationId)            of a launch; see nvprof_metrics
+    reading   := ENVIRONMENT(data, timestamp, deviceId)      clocks, temperature, power; see nvprof_sqlite_samples
     text      := the number of a row of StringTable; 0 stands for none
     object    := blob: kind 1 (process): u32 process | kind 2 (thread): u32 process, u32 thread
 
@@ -24,7 +25,8 @@ The file states no span of its own: ``spans`` has one row, ``session``, from its
 Device work does not tell its process: that is the only one that made calls, else the one whose call has its
 correlation id. Kernel names are mangled in the file (``mangled_name``); ``name`` is demangled where that can be done.
 
-Not read: unified memory counters, samples of the device's clocks, OpenACC and OpenMP, source-level results.
+Not read: unified memory counters, values of events and of single instances of metrics, OpenACC, OpenMP, source-level
+results. What of them would count as work or is a measurement is warned of.
 """
 
 from __future__ import annotations

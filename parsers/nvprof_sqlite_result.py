@@ -6,7 +6,7 @@ from typing import Final
 
 from ds2prof.errors import ReadError
 from ds2prof.parsers import nvprof_sqlite_about as about
-from ds2prof.parsers import nvprof_sqlite_counters, nvprof_sqlite_host, nvprof_sqlite_work
+from ds2prof.parsers import nvprof_sqlite_counters, nvprof_sqlite_host, nvprof_sqlite_samples, nvprof_sqlite_work
 from ds2prof.parsers.nvprof_sqlite_rows import PREFIX, Columns, Losses, Strings
 from ds2prof.parsers.sources import Source
 from ds2prof.parsers.sqlite_tables import Database, opened
@@ -17,9 +17,8 @@ _UNREAD: Final = {
     "UNIFIED_MEMORY_COUNTER": "of unified memory (migrations, page faults)",
     "MEM_DECOMPRESS": "of decompressions",
     "DEVICE_GRAPH_TRACE": "of graphs that kernels launched",
-    "ENVIRONMENT": "of clocks, temperatures and power",
 }
-"""Device work and readings that this reader leaves out."""
+"""Device work that this reader leaves out."""
 
 
 def loaded(source: Source, format_name: str, names: frozenset[str]) -> Loaded:
@@ -75,6 +74,8 @@ class _Reading:
             return nvprof_sqlite_host.overhead(database, losses=losses)
         if name == "counters":
             return self._counters()
+        if name == "samples":
+            return nvprof_sqlite_samples.samples(database, losses=losses)
         return self._surroundings(name)
 
     def _surroundings(self, name: str) -> Columns | None:

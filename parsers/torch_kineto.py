@@ -28,7 +28,9 @@ of kind ``range`` with counters and without times, since Kineto makes theirs up;
 Operators that are annotations (``ProfilerStep#3`` before PyTorch 1.9) are ranges.
 
 A value that cannot be is doubted. A row without a readable time, with a negative duration or one over a week is left
-out, with a warning; an integer beyond 64 bits, a negative stream, an occupancy outside of 0 to 100 % is null.
+out, with a warning; an integer beyond 64 bits, a negative stream, an occupancy outside of 0 to 100 % is null. Calls of
+one domain that share a correlation id are kept and counted in a warning; many kernels of one call (a graph) are no
+such case. ROCm's traces have neither occupancy nor registers, and addresses for streams in calls: both stay null.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ TABLES: Mapping[str, str] = {
     "CONCURRENT_KERNEL": _KERNEL,
     "KERNEL": _KERNEL,
     "CDP_KERNEL": """
-        registersPerThread start end deviceId contextId streamId gridX gridY gridZ blockX blockY blockZ
-        staticSharedMemory dynamicSharedMemory localMemoryPerThread correlationId gridId parentGridId name
+        cacheConfig:b sharedMemoryConfig registersPerThread start end deviceId contextId streamId gridX gridY gridZ
+        blockX blockY blockZ staticSharedMemory dynamicSharedMemory localMemoryPerThread localMemoryTotal correlationId
+        gridId parentGridId queued submitted completed parentBlockX parentBlockY parentBlockZ name
     """,
     "MEMCPY": f"{_COPY} correlationId runtimeCorrelationId {_GRAPH} copyCount@26",
     "MEMCPY2": f"{_COPY} srcDeviceId srcContextId dstDeviceId dstContextId correlationId {_GRAPH}",
@@ -49,6 +50,8 @@ TABLES: Mapping[str, str] = {
     "DEVICE": """
         flags globalMemoryBandwidth globalMemorySize constantMemorySize l2CacheSize numThreadsPerWarp coreClockRate
         numMemcpyEngines numMultiprocessors maxIPC maxWarpsPerMultiprocessor maxBlocksPerMultiprocessor
+        maxSharedMemoryPerMultiprocessor maxRegistersPerMultiprocessor maxRegistersPerBlock maxSharedMemoryPerBlock
+        maxThreadsPerBlock maxBlockDimX maxBlockDimY maxBlockDimZ maxGridDimX maxGridDimY maxGridDimZ
         computeCapabilityMajor computeCapabilityMinor id eccEnabled uuid:b name isCudaVisible@16 isMigEnabled@17
         gpuInstanceId@17 computeInstanceId@17 migUuid:b@17
     """,
@@ -57,6 +60,7 @@ TABLES: Mapping[str, str] = {
     "METRIC": "id value:b correlationId flags",
     "METRIC_INSTANCE": "id value:b instance correlationId flags",
     "EVENT": "id value domain correlationId",
+    "ENVIRONMENT": "deviceId timestamp environmentKind data:b",
     "UNIFIED_MEMORY_COUNTER": "counterKind value start end address srcId dstId streamId processId flags@9",
     "GRAPH_TRACE@17": "correlationId start end deviceId graphId contextId streamId",
 }
@@ -166,6 +170,7 @@ def kernel(
         "blockY": 1,
         "blockZ": 1,
         "registersPerThread": 32,
+        "cacheConfig": b"\0",
         "staticSharedMemory": 1024,
         "name": name,
     }
@@ -216,7 +221,7 @@ def timeline_v8(file: File) -> None:
 
 
 def markers_v11(file: File) -> None:
-    """NVTX in two domains and threads, ranges cut at both ends, waits, overhead."""
+    """NVTX in two domains and threads, ranges cut at both ends, waits, overhead, readings of clocks and power."""
     device(file)
     file.add("NAME", objectKind=1, objectId=process(), name="python train.py")
     file.add("NAME", objectKind=2, objectId=thread(), name="main")
@@ -243,6 +248,9 @@ def markers_v11(file: File) -> None:
              streamId=0xFFFFFFFF)  # fmt: skip
     file.add("OVERHEAD", overheadKind=2 << 16, objectKind=1, objectId=process(), start=T0 + 2 * US, end=T0 + 6 * US)
     file.add("OVERHEAD", overheadKind=1 << 16, objectKind=2, objectId=thread(), start=T0 + 4 * US, end=T0 + 9 * US)
+    for kind, numbers in ((1, (1530, 877)), (2, (55, 0)), (3, (250_500, 300_000)), (4, (40, 0)), (9, (1, 1))):
+        file.add("ENVIRONMENT", timestamp=T0 + kind, environmentKind=kind, data=struct.pack("<5I", *numbers, 0, 0, 0))
+    file.add("ENVIRONMENT", timestamp=-1, environmentKind=1, data=bytes(20))
     file.add("UNIFIED_MEMORY_COUNTER", counterKind=1, value=4096, start=T0, end=T0 + US)
 
 
