@@ -33,8 +33,9 @@ format: environment  ## rewrite the code in the project's format
 packaging: environment  ## prove the wheel, the sdist, the editable install and the bare checkout
 	@$(PYTHON) -m pytest -q tests/test_packaging.py
 
-benchmark: environment  ## both readers against reading the bytes alone, 10 to 500 MB (minutes; writes benchmarks/data)
+benchmark: environment  ## readers and commands against what bounds them, up to 500 MB (minutes; writes benchmarks/data)
 	@$(PYTHON) benchmarks/readers.py
+	@echo; $(PYTHON) benchmarks/commands.py
 
 fuzz: environment  ## feed a parser damaged files: make fuzz MINUTES=10 PARSER=ncu_csv (or PARSER=all, one after another)
 	@scripts/environment.sh "$(VENV)" fuzz

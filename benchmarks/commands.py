@@ -6,7 +6,8 @@
 Every figure is the wall time of a process from its start to its end, the interpreter's included; only the newlines are
 timed within one, around reading and counting. The commands of a comparison take turns, so that a slow minute of the
 machine hits all of them; a first turn fills the caches and is not counted. Peak memory is that of all processes of a
-command together (shared pages counted once), watched in a run of its own. Prints a Markdown table.
+command together (shared pages counted once), watched in a run of its own,
+or the largest process's own where the watcher missed that. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -71,13 +72,16 @@ def seconds(command: Command) -> float:
 
 
 def peak_mib(command: Command) -> float:
-    """The most memory that all processes of the command held at one time, as far as a watcher sees it."""
+    """The most memory that all processes of the command held at one time, or that the largest of them ever did."""
     process = subprocess.Popen(command.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     peak_kib = 0
-    while process.poll() is None:
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return max(peak_kib, usage.ru_maxrss) / 1024
         peak_kib = max(peak_kib, sum(held_kib(pid) for pid in family(process.pid)))
         time.sleep(WATCH_S)
-    return peak_kib / 1024
 
 
 def family(pid: int) -> list[int]:

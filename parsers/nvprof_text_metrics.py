@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from ds2prof.parsers.nvprof_text_block import Block, device_of, devices_of, id_of
@@ -10,6 +11,32 @@ from ds2prof.parsers.nvprof_text_layout import without_correlation
 from ds2prof.parsers.nvprof_text_values import metric_of, wholes
 
 _IDENTITY: Final = ("Device", "Context", "Stream", "Kernel", "Correlation_ID")
+METRICS: Final[Mapping[str, str]] = {
+    "Achieved Occupancy": "achieved_occupancy",
+    "Control-Flow Function Unit Utilization": "cf_fu_utilization",
+    "Device Memory Read Throughput": "dram_read_throughput",
+    "Device Memory Utilization": "dram_utilization",
+    "Device Memory Write Throughput": "dram_write_throughput",
+    "Double-Precision Function Unit Utilization": "double_precision_fu_utilization",
+    "Executed IPC": "ipc",
+    "FLOP Efficiency(Peak Double)": "flop_dp_efficiency",
+    "FLOP Efficiency(Peak Half)": "flop_hp_efficiency",
+    "FLOP Efficiency(Peak Single)": "flop_sp_efficiency",
+    "Floating Point Operations(Double Precision)": "flop_count_dp",
+    "Floating Point Operations(Half Precision)": "flop_count_hp",
+    "Floating Point Operations(Single Precision)": "flop_count_sp",
+    "Half-Precision Function Unit Utilization": "half_precision_fu_utilization",
+    "L2 Cache Utilization": "l2_utilization",
+    "Load/Store Function Unit Utilization": "ldst_fu_utilization",
+    "Multiprocessor Activity": "sm_efficiency",
+    "Shared Memory Utilization": "shared_utilization",
+    "Single-Precision Function Unit Utilization": "single_precision_fu_utilization",
+    "Special Function Unit Utilization": "special_fu_utilization",
+    "Tensor-Precision Function Unit Utilization": "tensor_precision_fu_utilization",
+    "Texture Function Unit Utilization": "tex_fu_utilization",
+}
+"""Description, which older versions head the columns of launches with -> metric. Source: nvprof's own tables of both."""
+
 _NOT_WHOLE: Final = "rows of metrics that are not whole"
 
 
@@ -34,7 +61,8 @@ def take(gathered: Gathered, block: Block) -> None:
 
 def take_launches(gathered: Gathered, block: Block) -> None:
     """Take a table with a row for each launch and a column for each metric."""
-    metrics = [(name, at) for at, name in enumerate(block.layout.columns) if name not in _IDENTITY]
+    named_at = enumerate(block.layout.columns)
+    metrics = [(METRICS.get(name, name), at) for at, name in named_at if name not in _IDENTITY]
     correlations = wholes(block.texts("Correlation_ID")).tolist()
     devices, kernels = devices_of(gathered, block).tolist(), block.texts("Kernel")
     contexts, streams = ([id_of(cell) for cell in block.texts(name)] for name in ("Context", "Stream"))

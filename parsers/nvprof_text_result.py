@@ -26,6 +26,7 @@ class _Left:
 
     sources: set[str]
     edges: int = 0
+    shared_ids: int = 0
 
 
 def loaded(name: str, form: str, gathered: Gathered) -> Loaded:
@@ -37,6 +38,7 @@ def loaded(name: str, form: str, gathered: Gathered) -> Loaded:
         chosen, others = kept(gathered.rows[table] for table in family)
         left.sources |= others
         columns.update({table: gathered.rows[table].columns(chosen) for table in family})
+    left.shared_ids = _shared_ids(columns["api"])
     times = any(columns[table] for table in ("kernels", "copies", "api"))
     launch_of = _with_subjects(gathered, columns)
     columns["counters"] = gathered.counted.columns(launch_of)
@@ -53,6 +55,16 @@ def loaded(name: str, form: str, gathered: Gathered) -> Loaded:
         facts=_facts(gathered),
     )
     return Loaded(meta, tables, tuple(_warnings(name, gathered, tables, left)))
+
+
+def _shared_ids(calls: Mapping[str, Column]) -> int:
+    """How many calls have a correlation id that an earlier call of their process has."""
+    if "correlation" not in calls:
+        return 0
+    known = calls["correlation"].present
+    processes = calls["process"].values if "process" in calls else np.zeros(len(known), dtype=np.int64)
+    pairs = np.stack([processes[known], calls["correlation"].values[known]])
+    return pairs.shape[1] - np.unique(pairs, axis=1).shape[1]
 
 
 def _facts(gathered: Gathered) -> dict[str, object]:
@@ -255,6 +267,11 @@ def _lost(name: str, gathered: Gathered, left: _Left) -> Iterator[str]:
         yield (
             f"{name}: a text trace cuts off the number behind a device's name, so that devices are unknown and taken "
             "as one; print it with --csv"
+        )
+    if left.shared_ids:
+        yield (
+            f"{name}: {left.shared_ids:,} calls have the correlation id of another call of their process; what they "
+            "launched cannot be told apart"
         )
     if left.edges:
         yield f"{name}: {left.edges:,} edges of ranges left out, since they have no other, or could have several"

@@ -31,6 +31,8 @@ _NUMBER: Final = re.compile(r"(-?)([0-9]{1,24})(?:\.([0-9]{0,24}))?(?:e([+-][0-9
 _DECIMALS: Final = re.compile(r"[0-9]{1,9}\.([0-9]{1,9})(?:,[0-9]{1,9}\.[0-9]{1,9})*")
 _WHOLE: Final = re.compile(r"[0-9]{1,18}(?:,[0-9]{1,18})*")
 _LEVEL: Final = re.compile(r"(?:Idle|Low|Mid|High|Max|Unknown) \(([0-9]{1,2})\)")
+_BARE_LEVELS: Final = {"Idle": 0.0, "Max": 10.0}
+"""Levels that are one number, as older versions print them; "Low" may be 1 to 3."""
 _PLAIN: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-][0-9]{1,3})?")
 _NOTHING: Final = frozenset(("", "-", "<OVERFLOW>", "<INVALID>", "<OF>", "n/a", "N/A", "nan", "-nan", "inf", "-inf"))
 NAN: Final = float("nan")
@@ -166,8 +168,8 @@ def metric_of(cell: str, unit: str) -> tuple[float, str] | None:
     if cell in _NOTHING:
         return NAN, ""
     level = _LEVEL.fullmatch(cell)
-    if level is not None:
-        return float(level[1]), "level"
+    if level is not None or cell in _BARE_LEVELS:
+        return float(level[1]) if level is not None else _BARE_LEVELS[cell], "level"
     cut = len(cell.rstrip("%BKMGTPHzs/un\u00b5 "))
     numeral, own = cell[:cut], cell[cut:].strip() or unit
     if _PLAIN.fullmatch(numeral) is None:

@@ -169,6 +169,25 @@ def test_metrics_of_launches_have_a_column_each():
     ]
 
 
+def test_metrics_of_launches_in_text_have_their_correlation_behind_the_kernel():
+    profile = read(
+        "==9== Profiling result:\n"
+        "         Device          Context           Stream                    Kernel  Device Memory Utilization  ipc (0)\n"
+        "Tesla K20c (0)                1                7  reduce(float*, int) [101]                   High (8)     1.25\n"
+        "Tesla K20c (0)                1                7  reduce(float*, int) [102]                        Max      n/a\n"
+    )
+    assert rows(profile, "kernels", "name", "device", "stream", "correlation") == [
+        ("reduce(float*, int)", 0, 7, 101),
+        ("reduce(float*, int)", 0, 7, 102),
+    ]
+    assert rows(profile, "counters", "launch", "metric", "unit", "value") == [
+        (0, "dram_utilization", "level", 8.0),
+        (0, "ipc (0)", "", 1.25),
+        (1, "dram_utilization", "level", 10.0),
+        (1, "ipc (0)", "", None),
+    ]
+
+
 def test_before_cuda_9_the_section_says_what_rows_are():
     profile = golden("before_cuda_9_csv")
     assert rows(profile, "kernels", *SUMS) == [("scale(float*)", 2, 2_560, 1_280, 1_280)]
@@ -223,6 +242,12 @@ def test_a_row_that_cannot_be_is_left_out_and_counted(row, said):
     profile = read(f"======== Profiling result:\n{TRACE}1.0,2.0,cudaMalloc,7\n{row}\n3.0,2.0,cudaFree,8\n")
     assert rows(profile, "api", "start_ns", "correlation") == [(1_000, 7), (3_000, 8)]
     assert said is None or any(f"{said}: 1 left out" in warning for warning in profile.warnings)
+
+
+def test_calls_that_share_a_correlation_id_are_reported():
+    profile = read(f"======== Profiling result:\n{TRACE}1.0,2.0,cudaMalloc,7\n3.0,2.0,cudaFree,7\n5.0,2.0,cudaFree,8\n")
+    assert len(profile.table("api")) == 3
+    assert any("1 calls have the correlation id of another" in warning for warning in profile.warnings)
 
 
 def test_a_last_line_without_an_end_is_left_out():
