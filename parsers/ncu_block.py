@@ -101,8 +101,10 @@ class Matched:
     """
 
     def __init__(self, matches: list[re.Match[bytes]], reads: Sequence[Callable[[bytes], float] | None]) -> None:
-        orders, self.cells, *self._columns = zip(*[match.groups() for match in matches], strict=True)
-        self.orders = list(map(int, orders))
+        groups = list(zip(*[match.groups() for match in matches], strict=True))
+        self.orders = list(map(int, groups[0]))
+        self.cells: Sequence[bytes] = groups[1]
+        self._columns = groups[2:]
         self._matches = matches
         self._reads = reads
 

@@ -62,7 +62,7 @@ def sniff(head: bytes) -> bool:
 
 
 def parse(source: Source) -> Profile:
-    """The profile of the launches in the file: kernels, counters, devices, processes.
+    """The profile of the launches in the file: kernels, counters, samples, rules, devices, processes.
 
     Raises:
         UnknownFormatError: the file is a text log of the tool with neither CSV nor pages.

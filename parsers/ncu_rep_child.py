@@ -44,7 +44,7 @@ class _DamagedError(Exception):
 def main() -> int:
     """Do the task; 0 if it was done."""
     task = json.loads(sys.stdin.buffer.read())
-    _limit(task["memory_bytes"], task["answer_bytes"])
+    _limit(task["memory_bytes"], task["answer_bytes"], task["seconds"])
     sys.path.insert(0, task["library"])
     try:
         import ncu_report
@@ -58,13 +58,14 @@ def main() -> int:
     return 0
 
 
-def _limit(memory_bytes: int, answer_bytes: int) -> None:
+def _limit(memory_bytes: int, answer_bytes: int, seconds: int) -> None:
     """Bound what a hostile report can make the library take; no core dumps."""
     try:
         import resource
     except ImportError:
         return
-    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, answer_bytes), (resource.RLIMIT_AS, memory_bytes)]
+    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, answer_bytes)]
+    limits += [(resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)]
     for what, limit in limits:
         try:
             hard = resource.getrlimit(what)[1]

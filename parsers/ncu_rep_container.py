@@ -269,11 +269,18 @@ def _metrics_and_rest(content: bytes, metrics: int) -> tuple[tuple[int, ...], di
         size = content[at + 1]
         at += 2
         if size > 127:
-            size, at = _varint(content, at - 1)
+            second = content[at]
+            if second < 128:
+                size, at = size & 127 | second << 7, at + 1
+            else:
+                size, at = _varint(content, at - 1)
         if size > end - at or content[at] != 8:  # its first field is the code of its name
             raise _DamagedError
         code = content[at + 1]
-        codes.append(code if code < 128 else _varint(content, at + 1)[0])
+        if code > 127:  # most take two bytes
+            second = content[at + 2]
+            code = code & 127 | second << 7 if second < 128 else _varint(content, at + 1)[0]
+        codes.append(code)
         at += size
     return tuple(codes), rest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -35,6 +36,9 @@ _MIN_RESULTS: Final = 48
 """A process more is started for each so many results: starting one and loading the report takes as long as these."""
 
 _MAX_PROCESSES: Final = 8
+_SHARED_BYTES: Final = 100 << 20
+"""The report's size times the processes: each loads all of it, which takes about twelve times its size in memory."""
+
 _SECONDS: Final = 30.0
 _SECONDS_PER_RESULT: Final = 0.25
 _SECONDS_PER_MB: Final = 0.5
@@ -131,11 +135,11 @@ def answers(path: Path, name: str, container: Container, *, library: Path, wante
         ReadError: the library refuses the report, crashes on it, or takes longer or more memory than it ever should.
     """
     count = len(container.results)
-    shares = _shares(count)
+    shares = _shares(count, container.size_bytes)
     limit_s = _SECONDS + _SECONDS_PER_RESULT * count + _SECONDS_PER_MB * container.size_bytes / 1e6
     with ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in shares]
-        tasks = [_task(path, container, share, library=library, wanted=wanted) for share in shares]
+        tasks = [_task(path, container, share, limit_s, library=library, wanted=wanted) for share in shares]
         started = [_start(task, file) for task, file in zip(tasks, files, strict=True)]
         stack.callback(_end, started)
         deadline = time.monotonic() + limit_s
@@ -145,18 +149,19 @@ def answers(path: Path, name: str, container: Container, *, library: Path, wante
             yield from _frames(file, name, process)
 
 
-def _shares(count: int) -> list[range]:
-    """Successive results for each process."""
+def _shares(count: int, size_bytes: int) -> list[range]:
+    """Successive results for each process; one process has them all where the report is large."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:
         cores = os.cpu_count() or 1
-    processes = max(1, min(cores, _MAX_PROCESSES, count // _MIN_RESULTS))
+    affordable = _SHARED_BYTES // max(1, size_bytes)
+    processes = max(1, min(cores, _MAX_PROCESSES, count // _MIN_RESULTS, affordable))
     edges = [count * place // processes for place in range(processes + 1)]
     return [range(first, stop) for first, stop in pairwise(edges)]
 
 
-def _task(path: Path, container: Container, share: range, *, library: Path, wanted: Wanted) -> bytes:
+def _task(path: Path, container: Container, share: range, limit_s: float, *, library: Path, wanted: Wanted) -> bytes:
     task = {
         "path": str(path.resolve()),
         "library": str(library),
@@ -167,6 +172,7 @@ def _task(path: Path, container: Container, share: range, *, library: Path, want
         "wanted": wanted.parts,
         "only": wanted.only,
         "memory_bytes": _MEMORY_BYTES + _MEMORY_PER_BYTE * container.size_bytes,
+        "seconds": math.ceil(limit_s),
         "answer_bytes": _ANSWER_BYTES + _ANSWER_PER_BYTE * container.size_bytes,
     }
     return json.dumps(task).encode()

@@ -141,7 +141,7 @@ def _domain_of(name: str) -> str | None:
 
 def _waits(export: Export) -> Part | None:
     table = newest(export.database, WAITS)
-    rows = timed(export, table, [*PLACE, "syncType"], what="wait")
+    rows = timed(export, table, [*PLACE.values(), "syncType"], what="wait")
     if rows is None:
         return None
     place = placed(export, rows.columns)

@@ -39,7 +39,7 @@ def copy_columns(export: Export) -> Mapping[str, Column]:
 
 def _copies(export: Export) -> Part | None:
     table = newest(export.database, COPIES)
-    rows = timed(export, table, [*PLACE, *_COPY_NAMES, *_DEVICES.values()], what="copy")
+    rows = timed(export, table, [*PLACE.values(), *_COPY_NAMES, *_DEVICES.values()], what="copy")
     if rows is None:
         return None
     ready = _common(export, rows, "memcpy")
@@ -55,7 +55,7 @@ def _copies(export: Export) -> Part | None:
 
 def _sets(export: Export) -> Part | None:
     table = newest(export.database, SETS)
-    rows = timed(export, table, [*PLACE, "bytes", "memKind"], what="set")
+    rows = timed(export, table, [*PLACE.values(), "bytes", "memKind"], what="set")
     if rows is None:
         return None
     ready = _common(export, rows, "memset")

@@ -80,6 +80,11 @@ class Gpus:
         return self._number_of.get(gpu)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether each ordinal is the device of that number in every process."""
+        return not self._moved
+
+    @property
     def devices(self) -> Devices:
         """(ordinals, processes) -> devices."""
         return self._placed

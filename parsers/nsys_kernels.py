@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from ds2prof.parsers.nsys_rows import PLACE, Export, Part, Timed, at_least, joined, placed, timed
+from ds2prof.parsers.nsys_rows import FORMS, PLACE, Export, Part, Timed, joined, placed, timed
 from ds2prof.parsers.nsys_strings import constant_text, distinct_values, filled, named
-from ds2prof.parsers.nsys_tables import newest
+from ds2prof.parsers.nsys_tables import has_rows, newest
 from ds2prof.schemas import SCHEMAS
 from ds2prof.tables import BoolArray, Column
 
@@ -47,13 +47,17 @@ def kernel_columns(export: Export) -> Mapping[str, Column]:
 
 def _kernels(export: Export) -> Part | None:
     table = newest(export.database, KERNELS)
-    rows = timed(export, table, [*PLACE, _NAMES[0]], what="kernel")
+    # What tells launches apart is not needed for time by name: half of what else would be read of each.
+    needs_launch = not export.is_plain or has_rows(export.database, newest(export.database, GRAPHS))
+    place = PLACE if needs_launch else {"device": PLACE["device"]}
+    rows = timed(export, table, [*place.values(), _NAMES[0]], what="kernel")
     if rows is None:
         return None
     ready = {"name": _names(export, table, rows), **placed(export, rows.columns)}
     ready |= {"start_ns": rows.start_ns, "dur_ns": rows.dur_ns}
     there = export.database.tables[table]
-    later = [{ours: name for ours, name in group.items() if name in there} for group in _LATER]
+    groups = [{ours: name for ours, name in PLACE.items() if ours not in place}, *_LATER]
+    later = [{ours: name for ours, name in group.items() if name in there} for group in groups]
     texts = {"mangled_name": "mangledName"} if "mangledName" in there else {}
     return Part(table, len(rows), ready, rows.kept, [group for group in later if group], texts)
 
@@ -81,11 +85,11 @@ def _texts(export: Export, ids: Column | None, length: int) -> Column:
 def _graphs(export: Export, kernels: Part | None) -> Part | None:
     """Launches of whole graphs; not those whose kernels are known."""
     table = newest(export.database, GRAPHS)
-    rows = timed(export, table, [*PLACE, "graphId"], what="CUDA graph launch")
+    rows = timed(export, table, [*PLACE.values(), "graphId"], what="CUDA graph launch")
     if rows is None:
         return None
     ready = {"kind": constant_text("graph", len(rows)), **placed(export, rows.columns)}
-    graph = at_least(rows.columns["graphId"]) if "graphId" in rows.columns else None
+    graph = FORMS["graph"](rows.columns["graphId"]) if "graphId" in rows.columns else None
     ready |= {"name": _graph_names(graph, len(rows)), "start_ns": rows.start_ns, "dur_ns": rows.dur_ns}
     if graph is not None:
         ready["graph"] = graph

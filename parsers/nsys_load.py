@@ -34,7 +34,7 @@ def loaded(source: Source, format_name: str, names: frozenset[str]) -> Loaded:
         exported = nsys_meta.statements(database)
         clock = nsys_meta.clock(database, exported)
         gpus = Gpus(database)
-        export = Export(source, database, Strings(database), clock.base_ns, gpus.devices)
+        export = Export(source, database, Strings(database), clock.base_ns, gpus.devices, gpus.is_plain)
         builders = _builders(export, gpus, clock)
         tables = {name: checked(name, build()) for name, build in builders.items() if name in names}
         meta = _meta(source.name, format_name, database, exported, clock)

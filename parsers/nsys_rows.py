@@ -46,6 +46,7 @@ class Export:
         strings: the file's texts by their ids.
         base_ns: what its times are raised by.
         devices: (ordinals, processes) -> devices: the same GPU has one number in all processes.
+        is_plain: whether devices are the ordinals, whatever the process.
         warnings: what went wrong, a line each; grows.
     """
 
@@ -54,6 +55,7 @@ class Export:
     strings: Strings
     base_ns: int
     devices: Devices
+    is_plain: bool = True
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, count: int, noun: str, what: str) -> None:
@@ -194,26 +196,39 @@ def at_least(column: Column, least: int = 0, *, none: Iterable[int] = (NO_ID,)) 
     return Column(np.where(valid, column.values, 0), valid)
 
 
+def _numbered(column: Column) -> Column:
+    return at_least(column, none=(NO_ID, _INT_MAX))
+
+
+def _counted(column: Column) -> Column:
+    return at_least(column, 1)
+
+
+FORMS: Final[Mapping[str, Callable[[Column], Column]]] = {
+    "process": process_of,
+    "device": _numbered,
+    "context": _numbered,
+    "stream": _numbered,
+    "correlation": _counted,
+    **dict.fromkeys(("graph", "graph_node", "cluster_x", "cluster_y", "cluster_z"), _counted),
+}
+"""Our column -> how it is made of the file's; others as they are, without what is below zero."""
+PLACE: Final = {
+    "process": "globalPid",
+    "device": "deviceId",
+    "context": "contextId",
+    "stream": "streamId",
+    "correlation": "correlationId",
+}
+"""Where an operation ran: our column -> the file's."""
+
+
 def placed(export: Export, columns: Mapping[str, Column]) -> dict[str, Column]:
     """Where an operation ran: process, device, context, stream, and its correlation id."""
-    found: dict[str, Column] = {}
-    if "globalPid" in columns:
-        found["process"] = process_of(columns["globalPid"])
-    if "deviceId" in columns:
-        ordinals = at_least(columns["deviceId"], none=(NO_ID, _INT_MAX))
-        found["device"] = export.devices(ordinals, found.get("process"))
-    for name, ours in (("contextId", "context"), ("streamId", "stream")):
-        if name in columns:
-            found[ours] = at_least(columns[name], none=(NO_ID, _INT_MAX))
-    if "correlationId" in columns:
-        found["correlation"] = at_least(columns["correlationId"], 1)
+    found = {ours: FORMS[ours](columns[name]) for ours, name in PLACE.items() if name in columns}
+    if "device" in found:
+        found["device"] = export.devices(found["device"], found.get("process"))
     return found
-
-
-_FROM_ONE: Final = frozenset(("graph", "graph_node", "cluster_x", "cluster_y", "cluster_z"))
-"""Deferred columns in which 0 means that there is none."""
-PLACE: Final = ("deviceId", "contextId", "streamId", "correlationId", "globalPid")
-"""The columns that :func:`placed` looks at."""
 
 
 def joined(export: Export, parts: Sequence[Part], kinds: Mapping[str, str]) -> DeferredColumns | dict[str, Column]:
@@ -255,9 +270,7 @@ def _read_later(database: Database, part: Part, group: Sequence[str]) -> dict[st
     """The columns of a group that a part has; those that are read already among them."""
     wanted = {ours: name for deferral in part.later for ours, name in deferral.items() if ours in group}
     columns = database.columns(part.table, list(dict.fromkeys(wanted.values())))
-    found = {
-        ours: at_least(columns[name], 1 if ours in _FROM_ONE else 0) for ours, name in wanted.items() if name in columns
-    }
+    found = {ours: FORMS.get(ours, at_least)(columns[name]) for ours, name in wanted.items() if name in columns}
     for ours, name in part.later_texts.items():
         if ours in group and database.has(part.table, name):
             ids = database.columns(part.table, [name])[name]

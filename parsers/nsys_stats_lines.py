@@ -22,7 +22,10 @@ from ds2prof.parsers.nsys_stats_layouts import Layout, Title, layout_of, titles_
 CHUNK_BYTES: Final = 1 << 17
 MAX_LINE: Final = 1 << 20
 _MAX_RECORD_LINES: Final = 32
+_RECORDS_AFTER_QUOTE: Final = 8
 _MAX_REPORTS: Final = 1000
+_MAX_COLUMNS: Final = 100
+_MAX_RULE: Final = 100_000
 
 Form = Literal["csv", "tsv", "column", "table"]
 Row = Sequence[str]
@@ -104,7 +107,7 @@ class Scanner:
         self._heading = ""
         self._input: str | None = None
         self._previous = ""
-        self._is_damaged = False
+        self._records_at_once = MAX_LINE
         self._open: list[str] = []  # the lines so far of a record with a line break in it
         self._line = 0
 
@@ -166,6 +169,8 @@ class Scanner:
 
     def _opened(self, cells: Sequence[str], form: Form, number: int) -> bool:
         """Whether these are the titles of a report that is known; its block is then open."""
+        if len(cells) > _MAX_COLUMNS:
+            return False
         titles = titles_of(cells, heading=self._heading)
         layout = layout_of(titles)
         if layout is None:
@@ -195,15 +200,14 @@ class Scanner:
         """(where to go on, rows) of the CSV from ``lines[at]`` on, up to its end or that of the lines."""
         if self._open:
             return self._continued(lines, at, block)
-        end = _end_of_records(lines, at, is_named=block.titles[0].name in _NAMES)
-        last = min(end, at + _MAX_RECORD_LINES) if self._is_damaged else end  # a stray quote costs what is read with it
-        rows, count = self._parsed(lines[at:last], block)
-        if at + count < last:
+        reach = min(len(lines), at + self._records_at_once)
+        end = _end_of_records(lines, at, reach, is_named=block.titles[0].name in _NAMES)
+        rows, count = self._parsed(lines[at:end], block)
+        if at + count < end:
             self._open = [lines[at + count]]
+            self._records_at_once = _RECORDS_AFTER_QUOTE  # an open quote costs what was read with it
             return at + count + 1, rows
-        if last < end:
-            return last, rows
-        if end < len(lines):
+        if end < reach:
             self._block = None
             end += not lines[end]
         return end, rows
@@ -220,7 +224,6 @@ class Scanner:
             return at, []
         again, self._open = self._open[1:], []
         self.bad_rows += 1
-        self._is_damaged = True
         lines[at:at] = again  # the quote was damage: what stands behind it are rows
         self._line -= len(again)
         return at, []
@@ -286,15 +289,15 @@ def _record(text: str, delimiter: str) -> list[str]:
         return []
 
 
-def _end_of_records(lines: list[str], at: int, *, is_named: bool) -> int:
-    """Where the records that begin at ``lines[at]`` end: at an empty line, a note, or another table's header.
+def _end_of_records(lines: list[str], at: int, reach: int, *, is_named: bool) -> int:
+    """Where the records from ``lines[at]`` to ``reach`` end: at an empty line, a note, or another table's header.
 
     They begin with a number, unless ``is_named``.
     """
     try:
-        end = lines.index("", at)
+        end = lines.index("", at, reach)
     except ValueError:
-        end = len(lines)
+        end = reach
     if not is_named and set(map(_FIRST, lines[at:end])) <= _OF_NUMBERS:
         return end
     stops = _NOT_A_ROW if is_named else _STOPS
@@ -304,7 +307,7 @@ def _end_of_records(lines: list[str], at: int, *, is_named: bool) -> int:
 def _spans(line: str) -> list[tuple[int, int]]:
     """Where the columns are, by the line beneath their titles; none if this is no such line."""
     stripped = line.strip()
-    if len(stripped) < 5 or stripped[0] not in _BOX or len(stripped) > MAX_LINE:
+    if not 5 <= len(stripped) <= _MAX_RULE or stripped[0] not in _BOX:
         return []
     if set(stripped) <= {"-", " "}:
         spans = [match.span() for match in re.finditer("-+", line)]

@@ -108,12 +108,12 @@ def _waits(found: Columns, devices: dict[int, int], *, losses: Losses) -> Column
     names = mapped(kept["type"], WAITS)
     categories = [*(names.categories or ()), "Sync"]
     codes = np.where(names.values < 0, len(categories) - 1, names.values).astype(np.int32)
-    contexts = kept["contextId"]
-    known = contexts.present & np.isin(contexts.values, list(devices))
+    distinct, inverse = np.unique(kept["contextId"].values, return_inverse=True)
+    found_devices = np.array([devices.get(context, -1) for context in distinct.tolist()], dtype=np.int64)[inverse]
     return {
         "name": Column(codes, None, categories),
         "domain": _constant("sync", len(codes)),
-        "device": Column(np.array([devices.get(c, 0) for c in contexts.values.tolist()], dtype=np.int64), known),
+        "device": Column(found_devices, kept["contextId"].present & (found_devices >= 0)),
         "stream": nullable(kept["streamId"]),
         "start_ns": kept["start_ns"],
         "dur_ns": kept["dur_ns"],
@@ -242,25 +242,27 @@ def _marker_data(database: Database, ids: Column) -> Columns:
     keys, first = np.unique(found["id"].values, return_index=True)
     at = np.minimum(np.searchsorted(keys, ids.values), len(keys) - 1)
     rows = np.where(keys[at] == ids.values, first[at], -1)
-    categories = [str(number) if number else None for number in found["category"].tolist()]
-    kinds = found["payloadKind"].tolist()
-    payloads = [
-        _payload(kind, bytes(blob)) if ok else None for kind, blob, ok in zip(kinds, raw, readable, strict=True)
-    ]
-    columns = {}
-    for name, texts in (("category", categories), ("payload", payloads)):
-        coded = text_column([*texts, None])
-        if coded.categories:
-            columns[name] = Column(coded.values[rows], None, coded.categories)
-    return columns
+    numbers, category = np.unique(found["category"].values, return_inverse=True)
+    kinds = np.where(found["payloadKind"].present, found["payloadKind"].values, -1)
+    pairs = np.stack([kinds, np.where(readable, raw.view("<i8").reshape(-1), 0)])
+    payloads, payload = np.unique(pairs, axis=1, return_inverse=True)
+    coded = {
+        "category": (category, text_column([str(number) if number > 0 else None for number in numbers.tolist()])),
+        "payload": (payload.reshape(-1), text_column([_payload(kind, value) for kind, value in payloads.T.tolist()])),
+    }
+    return {
+        name: Column(np.where(rows >= 0, texts.values[codes[rows]], -1).astype(np.int32), None, texts.categories)
+        for name, (codes, texts) in coded.items()
+        if texts.categories
+    }
 
 
-def _payload(kind: int | None, blob: bytes) -> str | None:
+def _payload(kind: int, bits: int) -> str | None:
     """A payload as text. A zero is what markers without a payload have too: None."""
-    form = _PAYLOADS.get(kind if kind is not None else -1)
-    if form is None or not any(blob):
+    form = _PAYLOADS.get(kind)
+    if form is None or not bits:
         return None
-    value = struct.unpack(form, blob)[0]
+    value = struct.unpack(form, struct.pack("<q", bits))[0]
     return repr(value) if isinstance(value, float) else str(value)
 
 

@@ -157,8 +157,9 @@ def _warnings(database: Database, reading: _Reading) -> list[str]:
         )
     elif not _has_rows(database, "DEVICE"):
         found.append("the file names no device: its SMs, clocks and memory are not known")
-    for kind, what in _UNREAD.items():
-        count = database.count(PREFIX + kind)
+    unread = {**{PREFIX + kind: what for kind, what in _UNREAD.items()}, "collHit": "of the processor's samples"}
+    for table, what in unread.items():
+        count = database.count(table)
         if count:
             found.append(f"not read by this version: {count} {'row' if count == 1 else 'rows'} {what}")
     return found

@@ -56,7 +56,7 @@ class Block:
 
     def among(self, rows: BoolArray) -> Block:
         """The block with the chosen rows alone."""
-        return replace(self, rows=list(compress(self.rows, rows.tolist())))
+        return self if rows.all() else replace(self, rows=list(compress(self.rows, rows.tolist())))
 
     def column(self, *names: str) -> tuple[tuple[str, ...], str] | None:
         """(cells, unit) of the first of the named columns that there is."""

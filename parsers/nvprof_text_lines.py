@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 MAX_LINE_CHARS: Final = 1 << 20
-_CHUNK_BYTES: Final = 256 << 10
+_CHUNK_BYTES: Final = 1 << 20
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 

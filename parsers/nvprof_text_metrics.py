@@ -35,7 +35,7 @@ METRICS: Final[Mapping[str, str]] = {
     "Tensor-Precision Function Unit Utilization": "tensor_precision_fu_utilization",
     "Texture Function Unit Utilization": "tex_fu_utilization",
 }
-"""Description, which older versions head the columns of launches with -> metric. Source: nvprof's own tables of both."""
+"""Description -> metric, for tables whose columns are headed with it. Source: nvprof's own tables of both."""
 
 _NOT_WHOLE: Final = "rows of metrics that are not whole"
 

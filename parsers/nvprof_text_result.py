@@ -16,6 +16,7 @@ from ds2prof.tables import Column, IntArray, Loaded, Meta, Table, Texts, checked
 
 _START, _END, _MARK = "[Range start] ", "[Range end] ", "[Marker] "
 _FAMILIES: Final = (("kernels", "copies"), ("api",), ("ranges",))
+_WARNING: Final = "Warning: "
 _HARDWARE_STEP_NS: Final = 32
 """How finely these devices measure; what is printed to finer steps has lost nothing."""
 
@@ -61,10 +62,10 @@ def _shared_ids(calls: Mapping[str, Column]) -> int:
     """How many calls have a correlation id that an earlier call of their process has."""
     if "correlation" not in calls:
         return 0
-    known = calls["correlation"].present
-    processes = calls["process"].values if "process" in calls else np.zeros(len(known), dtype=np.int64)
-    pairs = np.stack([processes[known], calls["correlation"].values[known]])
-    return pairs.shape[1] - np.unique(pairs, axis=1).shape[1]
+    known, ids = calls["correlation"].present, calls["correlation"].values
+    processes = calls["process"].values if "process" in calls else np.zeros(len(ids), dtype=np.int64)
+    of_process = [ids[known & (processes == process)] for process in np.unique(processes).tolist()]
+    return sum(len(found) - len(np.unique(found)) for found in of_process)
 
 
 def _facts(gathered: Gathered) -> dict[str, object]:
@@ -247,7 +248,7 @@ def _warnings(name: str, gathered: Gathered, tables: Mapping[str, Table], left: 
             "last before it ('--log-file NAME.%p' keeps them apart)"
         )
     messages = list(remarks.messages)
-    yield from (f"{name}: nvprof: {message}" for message in messages[:MAX_MESSAGES])
+    yield from (f"{name}: nvprof: {message.removeprefix(_WARNING)}" for message in messages[:MAX_MESSAGES])
     if len(messages) > MAX_MESSAGES:
         yield f"{name}: nvprof: {len(messages) - MAX_MESSAGES} more messages in the file"
 
@@ -256,8 +257,7 @@ def _lost(name: str, gathered: Gathered, left: _Left) -> Iterator[str]:
     remarks = gathered.remarks
     if remarks.step_ns > _HARDWARE_STEP_NS:
         yield (
-            f"{name}: times are printed in steps of up to {remarks.step_ns:,} ns; 'nvprof -i FILE --csv -u us' prints "
-            "whole nanoseconds"
+            f"{name}: times are printed in steps of up to {remarks.step_ns:,} ns; '--csv -u us' has whole nanoseconds"
         )
     if remarks.step_bytes > 1:
         yield f"{name}: sizes are printed in steps of up to {remarks.step_bytes:,} bytes"

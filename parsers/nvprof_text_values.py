@@ -35,6 +35,8 @@ _BARE_LEVELS: Final = {"Idle": 0.0, "Max": 10.0}
 """Levels that are one number, as older versions print them; "Low" may be 1 to 3."""
 _PLAIN: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-][0-9]{1,3})?")
 _NOTHING: Final = frozenset(("", "-", "<OVERFLOW>", "<INVALID>", "<OF>", "n/a", "N/A", "nan", "-nan", "inf", "-inf"))
+_FEW_DISTINCT: Final = 4
+"""Where each distinct cell stands so often on average, it is cheaper to read it once."""
 NAN: Final = float("nan")
 
 
@@ -135,7 +137,7 @@ def whole_of(cell: str) -> int | None:
 
 def wholes(cells: Sequence[str]) -> Column:
     """A column of whole numbers."""
-    joined = ",".join(cells)
+    joined = ",".join(cells) if len(set(cells)) * _FEW_DISTINCT > len(cells) else ""
     if _WHOLE.fullmatch(joined):
         return Column(np.fromiter(map(int, joined.split(",")), dtype=np.int64, count=len(cells)))
     return mapped(cells, whole_of)

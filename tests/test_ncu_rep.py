@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -325,3 +326,34 @@ def test_time_by_phase_iteration_and_layer_goes_by_the_ranges_open_at_each_launc
 def test_a_report_without_such_ranges_says_so():
     with pytest.raises(MissingDataError, match="no phase ranges in this file"):
         range_times(read(report_of(Launch(metrics=metrics_of()))), "phase")
+
+
+def test_a_page_that_the_tool_prints_of_a_report_reads_as_the_report(tmp_path):
+    tool = shutil.which("ncu")
+    if tool is None:
+        pytest.skip("the tool ncu is not installed")
+    nvtx = Nvtx(
+        pushed=(("<default domain>", "a:b"), ("ds2prof", "layer:rnn.0")),
+        started=(("ds2prof", "phase:forward"), ("ds2prof", "iteration:3")),
+    )
+    series = {
+        "pmsampling:sm__cycles_active.avg": Series([(1, 1.5), (2, 2.25)], 3.75),
+        "inst_executed": Series([(1, 2.0)], 9),
+    }
+    content = report_of(
+        Launch("k(int)", metrics_of(1234.0, series), nvtx=nvtx),
+        Launch(kind="range", metrics=workload_of(99.0)),
+        tool="2022.3.0.0 (build 31729285) (public-release)",
+    )
+    (tmp_path / "report.ncu-rep").write_bytes(content)
+    options = ("--csv", "--page", "raw", "--print-units", "base", "--print-metric-instances", "values")
+    command = [tool, "--import", str(tmp_path / "report.ncu-rep"), *options]
+    printed = subprocess.run(command, check=False, capture_output=True, timeout=120).stdout
+    if b"Kernel Name" not in printed:
+        pytest.skip("this version of the tool ncu cannot import the report")
+    found, whole = read(printed), read(content)
+    for column in ("name", "kind", "nvtx", "iteration", "phase", "layer", "dur_ns", "process", "order"):
+        assert found.table("kernels")[column].tolist() == whole.table("kernels")[column].tolist()
+    assert metrics(found) == metrics(whole)
+    columns = ("launch", "metric", "unit", "value")
+    assert rows(found, "samples", *columns) == rows(whole, "samples", *columns)

@@ -397,6 +397,26 @@ def test_samples_of_the_processor_are_refused_in_one_line(tmp_path):
         read(tmp_path / "cpu.nvvp")
 
 
+SESSION = b'<?xml version="1.0"?>\n<session version="2" name="profile.nvvp" hscale="1.0E-6">\n'
+
+
+@pytest.mark.parametrize(
+    ("inside", "advice"),
+    [
+        (b'<executable file="/opt/a &amp; b/train" cwd="/opt">', "record the run of /opt/a & b/train with 'nvprof -o"),
+        (b'<import path="/data/run.nvprof" type="nvprof"/>', "name the profile that it shows, /data/run.nvprof"),
+        (b"<nothing/>", "record the run with 'nvprof -o"),
+    ],
+)
+def test_a_session_of_the_visual_profiler_is_refused_with_what_to_do(tmp_path, inside, advice):
+    path = tmp_path / "profile.nvvp"
+    path.write_bytes(SESSION + inside + b"</session>")
+    with pytest.raises(ReadError) as refused:
+        read(path)
+    assert str(refused.value).startswith(f"{path}: a Visual Profiler session (XML): settings, no measurement; {advice}")
+    assert "\n" not in str(refused.value)
+
+
 def test_nothing_is_written_beside_the_file(tmp_path):
     path = write(tmp_path / "only.nvvp", *CASES["markers_v11"])
     before = path.read_bytes()
