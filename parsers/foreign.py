@@ -74,7 +74,10 @@ def explanation(head: bytes) -> str:
     for pattern, text in SIGNS:
         if re.search(pattern, head, re.DOTALL):
             return f"{text}; {_of_session(head)}" if pattern == _SESSION else text
-    return "of no known format; ds2prof reads what nvprof, Nsight Compute, Nsight Systems, PyTorch, rocprofv3, nvidia-smi and DCGM write"
+    return (
+        "of no known format; ds2prof reads what nvprof, Nsight Compute, Nsight Systems, PyTorch, rocprofv3, nvidia-smi "
+        "and DCGM write"
+    )
 
 
 def _of_session(head: bytes) -> str:

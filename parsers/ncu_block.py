@@ -114,7 +114,7 @@ class Matched:
         values = array("d", bytes(8 * count * rows))
         view = np.frombuffer(values)
         for place, (read, column) in enumerate(zip(self._reads, self._columns, strict=True)):
-            texts = column[:count]
+            texts: Sequence[bytes] = column[:count]
             joined = b" ".join(texts)
             if _COMMA in joined:
                 joined = joined.replace(b",", b"")

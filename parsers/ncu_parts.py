@@ -87,15 +87,15 @@ class Range:
 
 def read_in_parts(reader: Reader, stream: BinaryIO, size_bytes: int, *, processes: int) -> None:
     """Have the reader read the stream, a plain file of that size, with the help of ``processes`` - 1 children."""
-    at = _line_after(stream, _HEAD_BYTES)
+    file = stream.fileno()  # looked at in places without moving the stream, whose progress is shown
+    at = _line_after(file, _HEAD_BYTES)
     reader.read_on(Range(stream, 0, at))
     block = reader.block
-    starts = [] if block is None or at >= size_bytes else _starts(stream, at, size_bytes, block, count=processes - 1)
+    starts = [] if block is None or at >= size_bytes else _starts(file, at, size_bytes, block, count=processes - 1)
     if block is None or not starts:
         reader.read_on(Range(stream, at, None))
         return
     ends = [*starts[1:], size_bytes]
-    file = stream.fileno()
     tasks = [partial(_cut_out, file, begin, end, block) for begin, end in zip(starts, ends, strict=True)]
     with forked.children(tasks) as children:
         reader.read_on(Range(stream, at, starts[0]))
@@ -110,10 +110,9 @@ def read_in_parts(reader: Reader, stream: BinaryIO, size_bytes: int, *, processe
         reader.read_on(Range(stream, at, None))
 
 
-def _line_after(stream: BinaryIO, at: int) -> int:
+def _line_after(file: int, at: int) -> int:
     """Where the first line begins that begins behind a place; the end of the stream if none does."""
-    stream.seek(at)
-    while chunk := stream.read(CHUNK_BYTES):
+    while chunk := os.pread(file, CHUNK_BYTES, at):
         found = chunk.find(b"\n")
         if found >= 0:
             return at + found + 1
@@ -121,14 +120,13 @@ def _line_after(stream: BinaryIO, at: int) -> int:
     return at
 
 
-def _starts(stream: BinaryIO, begin: int, end: int, block: Block, *, count: int) -> list[int]:
+def _starts(file: int, begin: int, end: int, block: Block, *, count: int) -> list[int]:
     """Where launches begin that divide the rest of the file into one part for the reader and one for each child."""
     part = (end - begin) / (count + _OWN_SHARE)
     starts: list[int] = []
     for number in range(count):
-        place = _line_after(stream, begin + int((number + _OWN_SHARE) * part))
-        stream.seek(place)
-        launch = _launch_in(stream.read(CHUNK_BYTES), 0, block)
+        place = _line_after(file, begin + int((number + _OWN_SHARE) * part))
+        launch = _launch_in(os.pread(file, CHUNK_BYTES, place), 0, block)
         if launch is not None:
             starts.append(place + launch)
     return sorted(set(starts))

@@ -90,7 +90,8 @@ def _lost(name: str, layouts: list[Layout], gathered: Gathered, tables: Mapping[
             "samples, left out; the report has them, or print them with --print-metric-instances values"
         )
     if remarks.lone_rules:
-        yield f"{name}: {remarks.lone_rules:,} rules that stand before the metrics of their launch are left out"
+        rules = "1 rule" if remarks.lone_rules == 1 else f"{remarks.lone_rules:,} rules"
+        yield f"{name}: {rules} before the metrics of their launch left out"
     if remarks.unitless:
         yield f"{name}: the page tells no units: percentages are told by name, durations are left out"
 

@@ -85,7 +85,7 @@ def _calls(export: Export, table: str, domain: str | None) -> Part | None:
         if domain is None:
             export.warn(_conflicts(ready), "CUDA call", "with the correlation id of an earlier, separate call")
     there = _LATER["return_code"] in export.database.tables[table]
-    return Part(table, len(rows), ready, rows.kept, [_LATER] if there else [])
+    return Part(table, len(rows), ready, rows.kept, [_LATER] if there else [], total=rows.total)
 
 
 def _conflicts(columns: Mapping[str, Column]) -> int:
@@ -116,7 +116,7 @@ def _chosen(rows: Timed, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Ti
     at = np.flatnonzero(mask)
     kept = at if rows.kept is None else rows.kept[at]
     columns = {name: column.take(at) for name, column in rows.columns.items()}
-    return Timed(rows.start_ns.take(at), rows.dur_ns.take(at), columns, kept)
+    return Timed(rows.start_ns.take(at), rows.dur_ns.take(at), columns, kept, rows.total)
 
 
 def _names(export: Export, ids: Column | None, length: int, *, is_cuda: bool) -> Column:

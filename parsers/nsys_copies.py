@@ -75,7 +75,7 @@ def _common(export: Export, rows: Timed, kind: str) -> dict[str, Column]:
 
 def _part(export: Export, table: str, rows: Timed, ready: Mapping[str, Column]) -> Part:
     later = {ours: name for ours, name in _GRAPHS.items() if name in export.database.tables[table]}
-    return Part(table, len(rows), ready, rows.kept, [later] if later else [])
+    return Part(table, len(rows), ready, rows.kept, [later] if later else [], total=rows.total)
 
 
 def _memory(kind: int) -> str | None:

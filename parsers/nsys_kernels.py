@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from ds2prof.parsers.nsys_rows import FORMS, PLACE, Export, Part, Timed, joined, placed, timed
+from ds2prof.parsers.nsys_rows import FORMS, PLACE, Export, Part, Timed, aligned, joined, placed, timed
 from ds2prof.parsers.nsys_strings import constant_text, distinct_values, filled, named
 from ds2prof.parsers.nsys_tables import has_rows, newest
 from ds2prof.schemas import SCHEMAS
@@ -59,7 +59,7 @@ def _kernels(export: Export) -> Part | None:
     groups = [{ours: name for ours, name in PLACE.items() if ours not in place}, *_LATER]
     later = [{ours: name for ours, name in group.items() if name in there} for group in groups]
     texts = {"mangled_name": "mangledName"} if "mangledName" in there else {}
-    return Part(table, len(rows), ready, rows.kept, [group for group in later if group], texts)
+    return Part(table, len(rows), ready, rows.kept, [group for group in later if group], texts, rows.total)
 
 
 def _names(export: Export, table: str, rows: Timed) -> Column:
@@ -71,6 +71,7 @@ def _names(export: Export, table: str, rows: Timed) -> Column:
         if not export.database.has(table, other):
             continue
         ids = export.database.columns(table, [other])[other]
+        aligned(export.database, table, [ids], rows.total)
         names = filled(names, _texts(export, ids if rows.kept is None else ids.take(rows.kept), len(rows)))
     export.warn(int((names.values < 0).sum()), "kernel", "without a name: its text is not in the file")
     return filled(names, NAMELESS)

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from ds2prof.parsers import sqlite_tables
-from ds2prof.parsers.nsys_rows import MAX_DUR_NS, Export, in_reach, process_of, reals, thread_of
+from ds2prof.parsers.nsys_rows import MAX_DUR_NS, Export, aligned, in_reach, process_of, reals, thread_of
 from ds2prof.parsers.nsys_strings import Strings, coded, filled, named, paired, value_pairs
 from ds2prof.parsers.range_names import kinds_of_ranges
 from ds2prof.parsers.sqlite_tables import Database
@@ -54,6 +54,8 @@ def range_columns(export: Export) -> Mapping[str, Column]:
     if not database.has(EVENTS, "start", "eventType"):
         return {}
     columns = database.columns(EVENTS, _INTS)
+    total = len(columns["start"])
+    aligned(database, EVENTS, columns.values(), total)
     rows = _usable(export, columns)
     if not len(rows):
         return {}
@@ -64,7 +66,7 @@ def range_columns(export: Export) -> Mapping[str, Column]:
     global_tids, numbers = taken.get("globalTid", absent), taken.get("domainId", absent)
     process, thread = process_of(global_tids), thread_of(global_tids)
     domain = _domains(process, numbers, names)
-    name = paired(domain, _messages(export, taken, rows), _full_name)
+    name = paired(domain, _messages(export, taken, rows, total=total), _full_name)
     kinds = kinds_of_ranges(name.categories or ())
     ready = {
         "name": name,
@@ -84,7 +86,7 @@ def range_columns(export: Export) -> Mapping[str, Column]:
         if wanted == "category":
             return {"category": _categories(process, numbers, taken.get("category", absent), names)}
         with sqlite_tables.opened(export.source) as again:
-            return {"payload": _payloads(again).take(rows)}
+            return {"payload": _payloads(again, total).take(rows)}
 
     return deferred(ready, ("depth", "category", "payload"), make)
 
@@ -117,13 +119,15 @@ def _durations(export: Export, columns: Mapping[str, Column]) -> Column:
     return Column(np.where(closed, end.values - columns["start"].values, 0), None if closed.all() else closed)
 
 
-def _messages(export: Export, columns: Mapping[str, Column], rows: IntArray) -> Column:
+def _messages(export: Export, columns: Mapping[str, Column], rows: IntArray, *, total: int) -> Column:
     """The message of each event: the registered one, else the text that was given."""
     found = Column(np.full(len(rows), -1, dtype=np.int32), None, [])
     if "textId" in columns:
         found = export.strings.column(columns["textId"])
     if (found.values < 0).any() and export.database.has(EVENTS, "text"):
-        found = filled(found, export.database.texts(EVENTS, "text").take(rows))
+        given = export.database.texts(EVENTS, "text")
+        aligned(export.database, EVENTS, [given], total)
+        found = filled(found, given.take(rows))
     return filled(found, NAMELESS)
 
 
@@ -183,21 +187,23 @@ def _categories(process: Column, domains: Column, categories: Column, names: Nam
     return coded(texts, pairs, categories.valid)
 
 
-def _payloads(database: Database) -> Column:
+def _payloads(database: Database, length: int) -> Column:
     """The payload of each event as text; null where there is none."""
-    length = database.count(EVENTS)
     found = Column(np.full(length, -1, dtype=np.int32), None, [])
+    spares = []
     if database.has(EVENTS, "jsonText"):
-        found = filled(found, database.texts(EVENTS, "jsonText"))
-    if database.has(EVENTS, "jsonTextId"):
-        found = filled(found, Strings(database).column(database.columns(EVENTS, ["jsonTextId"])["jsonTextId"]))
-    for name, column in database.columns(EVENTS, _WHOLE).items():
-        found = filled(found, named(column, partial(_whole, name)))
+        spares.append(database.texts(EVENTS, "jsonText"))
+    for name, column in database.columns(EVENTS, ("jsonTextId", *_WHOLE)).items():
+        is_text = name == "jsonTextId"
+        spares.append(Strings(database).column(column) if is_text else named(column, partial(_whole, name)))
     for name in _REAL:
         if database.has(EVENTS, name):
-            values = reals(database, EVENTS, name)
+            values = reals(database, EVENTS, name, length)
             texts = [None if np.isnan(value) else repr(value) for value in values.tolist()]
-            found = filled(found, coded(texts, np.arange(length)))
+            spares.append(coded(texts, np.arange(length)))
+    aligned(database, EVENTS, spares, length)
+    for spare in spares:
+        found = filled(found, spare)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ds2prof.errors import ReadError
 from ds2prof.parsers import sqlite_tables
 from ds2prof.parsers.nsys_strings import Strings
 from ds2prof.parsers.sources import Source
@@ -81,6 +82,7 @@ class Part:
         kept: the rows of the file's table that the columns are of; None for all.
         later: groups of our columns that are read when asked for: our name -> the file's.
         later_texts: our columns of texts that are read when asked for -> the file's column of string ids.
+        total: how many rows the table has.
     """
 
     table: str
@@ -89,6 +91,7 @@ class Part:
     kept: IntArray | None = None
     later: Sequence[Deferral] = ()
     later_texts: Deferral = field(default_factory=dict)
+    total: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,8 @@ class Timed:
     dur_ns: Column
     columns: Mapping[str, Column]
     kept: IntArray | None
+    total: int
+    """How many rows the table has."""
 
     def __len__(self) -> int:
         return len(self.start_ns)
@@ -115,12 +120,14 @@ def timed(export: Export, table: str, names: Sequence[str], *, what: str) -> Tim
         return None
     columns = export.database.columns(table, ["start", "end", *names])
     start, end = columns.pop("start"), columns.pop("end")
-    if not len(start):
+    total = len(start)
+    aligned(export.database, table, [end, *columns.values()], total)
+    if not total:
         return None
     readable = in_reach(start) & in_reach(end)
     durations = np.subtract(end.values, start.values, out=end.values)
     if readable.all() and not _out_of(durations, 0, MAX_DUR_NS):
-        return Timed(Column(raised(start.values, export.base_ns)), Column(durations), columns, None)
+        return Timed(Column(raised(start.values, export.base_ns)), Column(durations), columns, None, total)
     negative, long = durations < 0, durations > MAX_DUR_NS
     export.warn(int((~readable).sum()), what, "left out, no readable time")
     export.warn(int((readable & negative).sum()), what, "left out, negative duration")
@@ -129,7 +136,7 @@ def timed(export: Export, table: str, names: Sequence[str], *, what: str) -> Tim
     if not len(kept):
         return None
     taken = {name: column.take(kept) for name, column in columns.items()}
-    return Timed(Column(raised(start.values[kept], export.base_ns)), Column(durations[kept]), taken, kept)
+    return Timed(Column(raised(start.values[kept], export.base_ns)), Column(durations[kept]), taken, kept, total)
 
 
 def _out_of(values: IntArray, least: int, most: int) -> bool:
@@ -151,15 +158,31 @@ def raised(times: IntArray, base_ns: int) -> IntArray:
     return np.add(times, base_ns, out=times) if base_ns else times
 
 
-def reals(database: Database, table: str, name: str) -> npt.NDArray[np.float64]:
-    """The numbers of a column, whole or not, in the order of the table's rows; NaN for what is no number."""
+def aligned(database: Database, table: str, columns: Iterable[Column], length: int) -> None:
+    """Nothing, if each of the columns has the table's number of rows.
+
+    Raises:
+        ReadError: one has not: pages of the table are damaged so that it reads differently from one time to the next.
+    """
+    if any(len(column) != length for column in columns):
+        raise ReadError(f"{database.name}: damaged: the columns of {table} differ in length; copy or export it again")
+
+
+def reals(database: Database, table: str, name: str, length: int) -> npt.NDArray[np.float64]:
+    """The numbers of a column, whole or not, in the order of the table's rows; NaN for what is no number.
+
+    Raises:
+        ReadError: the table is damaged.
+    """
     chunks: list[npt.NDArray[np.float64]] = [np.zeros(0)]
     sql = f"SELECT rowid, {quoted(name)} FROM {quoted(table)} WHERE rowid > ? ORDER BY rowid LIMIT {_AT_ONCE}"  # noqa: S608
-    last = -(1 << 63)
-    while rows := database.rows(sql, (last,)):
-        last = rows[-1][0]
+    last, count = -(1 << 63), 0
+    while count <= length and (rows := database.rows(sql, (last,))):  # damaged rows may be in no order, without end
+        last, count = rows[-1][0], count + len(rows)
         chunks.append(np.array([value if isinstance(value, int | float) else np.nan for _, value in rows], np.float64))
-    return np.concatenate(chunks)
+    found = Column(np.concatenate(chunks))
+    aligned(database, table, [found], length)
+    return found.values
 
 
 def process_of(global_ids: Column) -> Column:
@@ -275,6 +298,7 @@ def _read_later(database: Database, part: Part, group: Sequence[str]) -> dict[st
         if ours in group and database.has(part.table, name):
             ids = database.columns(part.table, [name])[name]
             found[ours] = Strings(database).column(ids)
+    aligned(database, part.table, found.values(), part.total)
     read = {ours: column if part.kept is None else column.take(part.kept) for ours, column in found.items()}
     return {**{ours: part.ready[ours] for ours in group if ours in part.ready}, **read}
 

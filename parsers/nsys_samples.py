@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ds2prof.parsers.nsys_devices import Gpus, gpu_of_type, records, text, whole
-from ds2prof.parsers.nsys_rows import Export, in_reach, raised, reals
+from ds2prof.parsers.nsys_rows import Export, aligned, in_reach, raised, reals
 from ds2prof.parsers.nsys_strings import coded, distinct_values, value_pairs
 from ds2prof.parsers.samples_units import Unit, unit_of
 from ds2prof.tables import Column, null_column
@@ -33,6 +33,7 @@ def sample_columns(export: Export, gpus: Gpus) -> Mapping[str, Column]:
     if time is None or not database.has(READINGS, "metricId", "value"):
         return {}
     columns = database.columns(READINGS, [time, "typeId", "metricId", "value"])
+    aligned(database, READINGS, columns.values(), len(columns[time]))
     values = _values(export, columns["value"])
     rows = np.flatnonzero(in_reach(columns[time]))
     export.warn(len(values) - len(rows), "reading", "left out, no readable time")
@@ -55,7 +56,7 @@ def sample_columns(export: Export, gpus: Gpus) -> Mapping[str, Column]:
 def _values(export: Export, column: Column) -> Floats:
     if column.present.all():
         return column.values.astype(np.float64)
-    return reals(export.database, READINGS, "value")
+    return reals(export.database, READINGS, "value", len(column))
 
 
 def _metrics(export: Export, types: Column, metrics: Column) -> Column:

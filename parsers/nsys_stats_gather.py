@@ -67,9 +67,13 @@ class Gathered:
 
     def add(self, cells: Sequence[Row], names: frozenset[str]) -> None:
         """Take some rows, of which the tables of these names will be made."""
+        taken: set[str] = set()
         for title, column in zip(self.block.titles, zip(*cells, strict=True), strict=True):
             found = self.block.layout.fields.get(title.name)
-            if found is not None and _OF_ONE.get(found.name, names) & names:
+            if found is None or found.name in taken:
+                continue
+            taken.add(found.name)
+            if _OF_ONE.get(found.name, names) & names:
                 self._add(found, title, column)
 
     def _add(self, found: Field, title: Title, cells: tuple[str, ...]) -> None:

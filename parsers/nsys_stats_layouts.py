@@ -46,6 +46,15 @@ class Field:
     kind: FieldKind
 
 
+_INDISPENSABLE: Final = frozenset(
+    (
+        *("name", "api_name", "start_ns", "dur_ns", "api_start_ns", "api_dur_ns", "avg_dur_ns", "api_avg_dur_ns"),
+        *("calls", "size_bytes"),
+    )
+)
+"""Fields without which a report that has them cannot be read."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The columns of a report.
@@ -66,7 +75,9 @@ class Layout:
 
     def fits(self, titles: frozenset[str]) -> bool:
         """Whether a report with these titles is of this layout."""
-        return self.needs <= titles and not self.lacks & titles
+        there = {field.name for title, field in self.fields.items() if title in titles}
+        all_fields = {field.name for field in self.fields.values()}
+        return self.needs <= titles and not self.lacks & titles and all_fields & _INDISPENSABLE <= there
 
 
 def _fields(kind: FieldKind, **titles: str) -> dict[str, Field]:
@@ -105,7 +116,7 @@ def _layout(
 LAYOUTS: Final = (
     _layout(
         "gpu_trace",
-        "start duration corrid grdx name",
+        "start duration corrid grdx bytes name",
         _fields("time", start_ns="start", dur_ns="duration"),
         _fields("int", correlation="corrid", grid_x="grdx", grid_y="grdy", grid_z="grdz"),
         _fields("int", block_x="blkx", block_y="blky", block_z="blkz", registers="reg/trd"),
@@ -116,7 +127,7 @@ LAYOUTS: Final = (
     ),
     _layout(
         "api_trace",
-        "start duration name corrid tid",
+        "start duration name corrid pid tid",
         _fields("time", start_ns="start", dur_ns="duration"),
         _fields("int", return_code="result", correlation="corrid"),
         _THREAD,

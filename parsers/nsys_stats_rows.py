@@ -72,8 +72,18 @@ def taken(gathered: Gathered, rows: IntArray, names: Iterable[str]) -> dict[str,
         column = gathered.number(name)
         column = gathered.text(name) if column is None else column
         if column is not None:
-            columns[name] = column.take(rows)
+            columns[name] = _compact(column.take(rows))
     return columns
+
+
+def _compact(column: Column) -> Column:
+    """The column, with those of its texts that its rows have."""
+    if column.categories is None:
+        return column
+    used = np.unique(column.values[column.values >= 0])
+    code_of = np.full(len(column.categories) + 1, -1, dtype=np.int32)
+    code_of[used] = np.arange(len(used), dtype=np.int32)
+    return Column(code_of[column.values], None, [column.categories[code] for code in used.tolist()])
 
 
 def natural(column: Column) -> Column:

@@ -139,13 +139,15 @@ def blobs(
         f"length({blob}) >= {size} THEN '01' || hex(substr({blob}, 1, {size})) ELSE '{'00' * (size + 1)}' END AS x "
         f"FROM {quoted(PREFIX + kind)} WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH})"
     )
-    parts = []
+    parts: list[npt.NDArray[np.uint8]] = []
     last = -(1 << 63)
     while True:
         at, text = database.rows(sql, (last,))[0]
         if at is None:
             break
         parts.append(np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(-1, size + 1))
+        if at <= last or sum(map(len, parts)) > length:  # pages that refer to each other in circles
+            raise damaged(database, kind)
         last = at
     rows = np.concatenate(parts) if parts else np.zeros((0, size + 1), dtype=np.uint8)
     if len(rows) != length:

@@ -247,6 +247,12 @@ def _counters(cells: _Cells, left_out: Counter[str]) -> dict[str, dict[str, Colu
     if not columns:
         return {}
     values = cells.values()
+    numbered = columns["order"].present if "order" in columns else np.zeros(len(values), dtype=np.bool_)
+    left_out["without the number of a dispatch"] += int((~numbered).sum())
+    if not numbered.any():
+        return {}
+    columns = {name: column.take(numbered) for name, column in columns.items()}
+    values = values.take(numbered)
     table = Table("kernels", {name: columns[name] for name in columns.keys() & {"process", "order"}})
     keys = np.stack([table.ints("process", null=-1), table.ints("order", null=-1)])
     _, first, launch_of = np.unique(keys, axis=1, return_index=True, return_inverse=True)

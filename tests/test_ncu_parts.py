@@ -210,3 +210,15 @@ def test_a_process_with_threads_is_not_forked():
     finally:
         stop.set()
         thread.join()
+
+
+def test_progress_ends_at_the_size_of_the_file(tmp_path, monkeypatch, taken):
+    path = tmp_path / "nsight.csv"
+    path.write_text(HEADER + "".join(launch(number) for number in range(300)))
+    set_sizes(monkeypatch, processes=3)
+    told = []
+    (source,) = find_sources(path, progress=told.append)
+    told.clear()  # sniffing read the first bytes
+    assert len(parse_source(source).table("kernels")) == 300
+    assert sum(taken) > 100
+    assert sum(told) == path.stat().st_size

@@ -16,6 +16,7 @@ from ds2prof.analysis.phases import launch_rows, owners
 from ds2prof.errors import ReadError
 from ds2prof.parsers import nsys_sqlite, parse_source, parser
 from ds2prof.parsers.nsys_api import plain_name
+from ds2prof.parsers.nsys_rows import reals
 from ds2prof.parsers.nsys_strings import Strings, distinct_values
 from ds2prof.schemas import SCHEMAS
 from ds2prof.tables import DeferredColumns
@@ -525,3 +526,14 @@ def test_a_table_with_fewer_columns_than_ever_seen_is_read_as_far_as_it_goes():
     assert set(table.columns) == {"name", "start_ns", "dur_ns"}
     assert table["dur_ns"].tolist() == [3]
     assert len(profile_of({KERNELS: [row(deviceId=0)]}, columns=without(KERNELS, "start")).table("kernels")) == 0
+
+
+def test_rows_whose_numbers_go_round_in_circles_are_damage_and_end():
+    class Endless:
+        name = "export.sqlite"
+
+        def rows(self, sql, parameters=()):
+            return [(5, 1.0)]
+
+    with pytest.raises(ReadError, match=r"^export.sqlite: damaged: the columns of T differ in length"):
+        reals(Endless(), "T", "value", 3)

@@ -49,6 +49,11 @@ def test_a_trace_gives_kernels_with_launch_settings_and_devices(golden):
     assert [column(kernels, name) for name in ("device", "context", "stream")] == [[0, 1], [1, 2], [7, 14]]
 
 
+def test_names_of_copies_are_no_names_of_kernels(golden):
+    kernels = golden_profile(golden, "csv_traces").table("kernels")
+    assert list(kernels["name"].categories) == column(kernels, "name")
+
+
 def test_shared_memory_rounded_to_kilobytes_is_unknown(golden):
     kernels = golden_profile(golden, "csv_traces").table("kernels")
     assert column(kernels, "dynamic_shared_bytes") == [None, None]
@@ -364,3 +369,14 @@ def test_what_is_beyond_64_bits_is_counted_as_bad():
 def test_no_bytes_behind_a_header_are_too_odd(noise):
     profile = profile_of(trace((1, 2, "k")).encode() + noise)
     assert column(profile.table("kernels"), "name")[0] == "k"
+
+
+def test_a_table_without_names_is_not_read():
+    with pytest.raises(ReadError, match="without a table"):
+        profile_of("Time (%),Total Time (ns),Operations,Average\n100.0,5,1,5.0\n")
+
+
+def test_of_two_columns_of_one_title_the_first_is_read():
+    titles = f"{SUM},Name".replace("Min (ns)", "Total Time (ns)")
+    profile = profile_of(kernel_sum("100.0,30,3,10.0,10.0,77,10,0.0,k", titles=titles))
+    assert column(profile.table("kernels"), "dur_ns") == [30]

@@ -435,6 +435,20 @@ def test_a_database_in_gzip_reads_as_the_database(tmp_path):
     )
 
 
+class Endless:
+    """A database whose damaged pages give the same row for ever."""
+
+    name = "damaged.nvvp"
+
+    def rows(self, sql, parameters=()):
+        return [(5, "01" + "00" * 8)]
+
+
+def test_pages_that_go_round_in_circles_are_damage():
+    with pytest.raises(ReadError, match=r"damaged\.nvvp: damaged table CUPTI_ACTIVITY_KIND_METRIC"):
+        nvprof_sqlite_rows.blobs(Endless(), "METRIC", "value", size=8, length=10)
+
+
 @given(st.lists(st.integers(0, 5), max_size=40))
 def test_ranks_count_the_equal_numbers_before_each(numbers):
     seen: Counter[int] = Counter()
