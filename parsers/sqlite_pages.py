@@ -287,7 +287,7 @@ class _Records:
             if len(of_kind):
                 size = int(_SIZES[kind])
                 found[of_kind] = _integers(_windows(self.buffer, at[of_kind], size), 0, size)
-        return found
+        return np.asarray(found, dtype=np.int64)
 
 
 def _local_bytes(payload: Ints, usable: int) -> Ints:

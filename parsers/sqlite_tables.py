@@ -21,6 +21,9 @@ from ds2prof.tables import Column, Texts
 MAX_ROWS: Final = 1_000_000
 """Of one query by rows."""
 _BATCH: Final = 1 << 16
+_STEPS: Final = 1 << 16
+_STEPS_PER_BYTE: Final = 100
+"""Of SQLite's virtual machine, for all that is asked of a file; a row of ten bytes takes some twenty."""
 _FAULTS: Final = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError)
 """What SQLite raises for damage; the last where its message quotes a damaged name."""
 
@@ -41,7 +44,20 @@ def opened(source: Source) -> Iterator[Database]:
             raise _damaged(source.name, error) from None
         with closing(connection):
             connection.text_factory = _text
+            connection.set_progress_handler(_Bound(path.stat().st_size).reached, _STEPS)
             yield Database(connection, path, source.name)
+
+
+class _Bound:
+    """Ends a query that takes far more steps than a sound file of its size can: pages may be linked in circles."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left = 1000 + size_bytes * _STEPS_PER_BYTE // _STEPS
+
+    def reached(self) -> bool:
+        """Whether the bound is reached; called every so many steps."""
+        self._left -= 1
+        return self._left < 0
 
 
 def _refuse_cut(name: str, path: Path) -> None:
