@@ -64,6 +64,10 @@ SIGNS: Final[tuple[tuple[bytes, str], ...]] = (
         rb"\A[^\n]*Timestamp \(ns\),[^\n]*_matching_event",
         "a table of events exported from Pipit, which is not read; name the profile that it was made from",
     ),
+    (
+        rb'\A\s*\[\s*\{\s*"(?:Time \(%\)|Total \(|(?:API )?Start \()',
+        "a report of 'nsys stats' as JSON, which is not read; print it with -f csv",
+    ),
     (rb"\A\s*[\{\[]", "JSON, but no PyTorch trace (no trace events in it)"),
 )
 """(pattern of the first bytes, what it is and what to do), asked in this order."""
