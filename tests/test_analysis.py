@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from ds2prof.analysis import core, kernels, phases, questions
 from ds2prof.analysis.totals import totals
 from ds2prof.analysis.windows import time_window
 from ds2prof.errors import MissingDataError
-from ds2prof.tables import Meta
+from ds2prof.tables import Column, Meta, Profile, int_column
 from tests.profiles import counters_profile, profile
 
 KERNEL = ("name", "device", "stream", "start_ns", "dur_ns")
@@ -368,3 +369,13 @@ def test_iterations_are_ordered_by_number():
     steps = [("s", "iteration", str(step), 1, 1, 100 - step, 1) for step in (10, 9, 2)]
     made = profile(meta=Meta(file="m", tool="t", format="t", domain="cpu"), ranges=(RANGE, steps))
     assert [row["iteration"] for row in questions.answers(made, "iteration")[0].rows()] == [2, 9, 10]
+
+
+def test_names_that_no_row_has_are_no_rows():
+    names = Column(np.array([1, 1], dtype=np.int32), None, ["left out", "kept"])
+    found = Profile.of(
+        Meta(file="f", tool="t", format="x"),
+        {"kernels": {"name": names, "start_ns": int_column([0, 5]), "dur_ns": int_column([3, 4])}},
+    )
+    for by in ("kernel", "name", "class"):
+        assert [row["calls"] for row in kernels.kernel_times(found, by).rows()] == [2]

@@ -61,12 +61,16 @@ def _keys(table: Table, by: str, *, class_of: Callable[[str], str]) -> tuple[Int
     if by in ("stream", "device"):
         return _number_keys(table, ("device", "stream") if by == "stream" else ("device",))
     names = table["name"]
-    texts = list(names.categories or ())
+    categories = names.categories or ()
+    used = np.flatnonzero(np.bincount(names.values, minlength=len(categories)))  # chosen rows may lack some of them
+    texts = [categories[code] for code in used.tolist()]
     labels = {"kernel": lambda text: text, "name": short_name, "class": class_of}[by]
     label_of = [labels(text) for text in texts]
     distinct = list(dict.fromkeys(label_of))
     code_of = {label: code for code, label in enumerate(distinct)}
-    codes = np.array([code_of[label] for label in label_of], dtype=np.int64)[names.values]
+    codes_of = np.zeros(len(categories), dtype=np.int64)
+    codes_of[used] = [code_of[label] for label in label_of]
+    codes = codes_of[names.values]
     if by == "class":
         return codes, {"name": distinct}
     classes = {label: class_of(text) for text, label in zip(texts, label_of, strict=True)}
