@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from ds2prof.config import RANGE_DOMAIN
 from ds2prof.parsers.nvprof_calls import call_name
 from ds2prof.parsers.nvprof_sqlite_rows import (
     MAX_DUR_NS,
@@ -25,7 +26,7 @@ from ds2prof.parsers.nvprof_sqlite_rows import (
     timed,
     unsigned,
 )
-from ds2prof.parsers.range_names import kinds_of_ranges
+from ds2prof.parsers.range_names import in_domain, kinds_of_ranges
 from ds2prof.parsers.sqlite_tables import Database
 from ds2prof.tables import Column, IntArray, text_column
 
@@ -216,8 +217,12 @@ def _range_columns(found: Columns, rows: IntArray, strings: Strings, *, losses: 
     names = strings.column(found["name"].take(rows))
     missing = names.values < 0
     losses.add("ranges", f"without a name in the file, shown as {UNNAMED}", int(missing.sum()))
-    categories = [*(names.categories or ()), UNNAMED]
-    codes = np.where(missing, len(categories) - 1, names.values).astype(np.int32)
+    domains = strings.column(found["domain"].take(rows))
+    plain = [*(names.categories or ()), UNNAMED]
+    categories = [*plain, *(in_domain(name, RANGE_DOMAIN) for name in plain)]
+    codes = np.where(missing, len(plain) - 1, names.values).astype(np.int32)
+    own = np.array([text == RANGE_DOMAIN for text in domains.categories or ()] + [False], dtype=np.bool_)
+    codes[own[domains.values]] += np.int32(len(plain))
     meanings = kinds_of_ranges(categories)
     kinds = text_column([kind for kind, _ in meanings])
     values = text_column([value for _, value in meanings])
@@ -229,7 +234,6 @@ def _range_columns(found: Columns, rows: IntArray, strings: Strings, *, losses: 
         "thread": found["thread"].take(rows),
         "start_ns": found["timestamp"].take(rows),
     }
-    domains = strings.column(found["domain"].take(rows))
     return {**columns, "domain": domains} if domains.categories else columns
 
 

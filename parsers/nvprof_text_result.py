@@ -11,7 +11,7 @@ import numpy as np
 from ds2prof.devices import chip_of
 from ds2prof.parsers.nvprof_text_gather import MAX_MESSAGES, SUMMARY, TRACE, Gathered, Subject, kept
 from ds2prof.parsers.nvprof_text_values import nullable
-from ds2prof.parsers.range_names import kinds_of_ranges
+from ds2prof.parsers.range_names import in_domain, kinds_of_ranges
 from ds2prof.tables import Column, IntArray, Loaded, Meta, Table, Texts, checked, null_column, text_column
 
 _START, _END, _MARK = "[Range start] ", "[Range end] ", "[Marker] "
@@ -114,7 +114,7 @@ def _add_edges(gathered: Gathered, process: int | None, ranges: list[tuple[str, 
         process,
         TRACE,
         {
-            "name": rows.texts("name", (name for name, _ in named)),
+            "name": rows.texts("name", (in_domain(name, domain) for name, domain in named)),
             "domain": rows.texts("domain", (domain for _, domain in named)),
             "start_ns": nullable([start_ns for _, start_ns, _ in ranges]),
             "dur_ns": nullable([dur_ns for _, _, dur_ns in ranges]),

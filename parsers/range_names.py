@@ -12,9 +12,14 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ds2prof.config import range_kind
+from ds2prof.config import RANGE_DOMAIN, range_kind
 
 _STEP: Final = re.compile(r"ProfilerStep#([0-9]+)\Z")
+
+
+def in_domain(name: str, domain: str | None) -> str:
+    """The name of a range that was recorded as a message in an NVTX domain, as other profilers have it."""
+    return f"{domain}:{name}" if domain == RANGE_DOMAIN and not name.startswith(f"{RANGE_DOMAIN}:") else name
 
 
 def is_step(name: str) -> bool:

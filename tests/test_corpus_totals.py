@@ -89,7 +89,9 @@ def test_kernels_by_name_are_those_of_gpukernsum(corpus, name):
     found = {row["name"]: [row["calls"], row["dur_ns"]] for row in rows_of(export(name), "kernel")}
     assert found == wanted
     totals = parsed(export(name), "kernel")["totals"]
-    assert [totals["launches"], totals["kernel_dur_ns"]] == [sum(column) for column in zip(*wanted.values())]
+    assert [totals["launches"], totals["kernel_dur_ns"]] == [
+        sum(column) for column in zip(*wanted.values(), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", cases("nsys-stats", "gpumemtimesum"))
@@ -181,7 +183,7 @@ def printed(name, report):
         lines = stream.read().splitlines()
     tables, above = [], []
     for line in lines:
-        if line.startswith("====") or line.startswith("No "):
+        if line.startswith(("====", "No ")):
             above.append(line)
         elif line.startswith(('"Type"', '"Start"')):
             tables.append((above, [line]))
@@ -367,7 +369,7 @@ def test_a_report_of_nsys_stats_has_the_sums_of_the_export_that_it_is_of(corpus,
     for name in cases("nsys-stats", report):
         found = shown(EXPECTED / "nsys-stats" / f"{name}.{report}.csv", by)
         assert found
-        if by == "kernel" or by == "copy" or by == "range":
+        if by in ("kernel", "copy", "range"):
             assert found == shown(export(name), by), name
         elif report == "osrtsum":
             assert found == {row["name"]: [row["calls"], row["dur_ns"]] for row in calls_of(export(name), "osrt")}

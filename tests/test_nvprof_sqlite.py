@@ -524,3 +524,17 @@ def test_nvprof_reads_the_golden_files_alike(case):
 
 def test_a_golden_file_is_small():
     assert all(path.stat().st_size < 64 << 10 for path in Path(GOLDEN).glob("*/input*"))
+
+
+def test_a_message_in_the_domain_of_ds2prof_has_its_full_name_and_its_kind(made):
+    def fill(file):
+        device(file)
+        marker(file, 2, 0, 1, "phase:forward", domain="ds2prof")
+        marker(file, 2, 1, 2, "phase:forward", domain="mine")
+        marker(file, 4, 5, 2, domain="mine")
+        marker(file, 4, 9, 1, domain="ds2prof")
+
+    assert rows(made(fill), "ranges", "name", "domain", "kind", "value") == [
+        ("ds2prof:phase:forward", "ds2prof", "phase", "forward"),
+        ("phase:forward", "mine", "user", None),
+    ]

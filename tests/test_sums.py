@@ -77,8 +77,30 @@ def test_one_name_in_two_domains_is_two_rows():
 
 
 def test_a_table_that_is_empty_is_said_in_one_line():
-    with pytest.raises(MissingDataError, match="no ranges in this file, so no table by range"):
+    with pytest.raises(MissingDataError, match="no ranges .* in this file; drop --by range"):
         sums(of("api", name=text_column(["a"])), "range")
+
+
+def test_calls_that_are_told_twice_have_no_share_and_a_note():
+    profile = of(
+        "api",
+        name=text_column(["cudaMemcpy", "cudaMemcpy", "Stream Sync", "cudaFree"]),
+        domain=text_column(["runtime", "backtrace", "sync", "runtime"]),
+        dur_ns=int_column([30, 31, 29, 10]),
+    )
+    found = sums(profile, "api")
+    shares = {(row["name"], row["domain"]): row["share"] for row in found.rows()}
+    assert shares == {
+        ("cudaMemcpy", "runtime"): 0.75,
+        ("cudaMemcpy", "backtrace"): None,
+        ("Stream Sync", "sync"): None,
+        ("cudaFree", "runtime"): 0.25,
+    }
+    assert [note.partition(":")[0] for note in found.notes[1:]] == ["domain backtrace", "domain sync"]
+
+
+def test_calls_that_are_told_once_have_one_note():
+    assert len(sums(of("api", name=text_column(["a"]), dur_ns=int_column([1])), "api").notes) == 1
 
 
 def test_a_profile_without_kernels_shows_what_it_has():

@@ -122,7 +122,7 @@ def launch_rows(kernels: Table, api: Table) -> IntArray:
     """
     found = np.full(len(kernels), -1, dtype=np.int64)
     linked = kernels["correlation"].present & (kernels.ints("correlation") > 0)
-    calls = np.flatnonzero(api["correlation"].present & ~text_mask(api, "domain", "sync"))
+    calls = np.flatnonzero(api["correlation"].present & ~text_mask(api, "domain", "sync", "backtrace"))
     if not linked.any() or not len(calls):
         return found
     columns = ["correlation"]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ds2prof.analysis.answers import Answer, ratios
+from ds2prof.analysis.answers import Answer, ratio
 from ds2prof.analysis.groups import combined, known_sums, sorted_columns, summed
 from ds2prof.analysis.intervals import FloatArray
 from ds2prof.errors import MissingDataError
@@ -23,6 +23,16 @@ _GROUPED: Final[Mapping[str, tuple[str, ...]]] = {
 _NESTED: Final = (
     "times include what is nested in them, and concurrent threads count each: they do not add up to a stretch"
 )
+_MISSING: Final[Mapping[str, str]] = {
+    "copy": "no copies and no sets",
+    "api": "no calls of the runtime, the driver or a library",
+    "range": "no ranges (NVTX, record_function, annotations)",
+}
+_AGAIN: Final[Mapping[str, str]] = {
+    "backtrace": "domain backtrace: the same calls once more, as the tool recorded them with their backtraces; no share",
+    "sync": "domain sync: waits as CUPTI saw them, beside the calls that asked for them; no share",
+}
+"""Domains of rows that tell once more what others tell -> the note that says so."""
 
 
 def first_with_rows(profile: Profile) -> str | None:
@@ -33,14 +43,15 @@ def first_with_rows(profile: Profile) -> str | None:
 def sums(profile: Profile, by: str) -> Answer:
     """Calls, sum, least and greatest duration of ``copy``, ``api`` or ``range`` by name; of copies the bytes as well.
 
-    ``share`` is of the summed durations. Marks have no duration and count as calls alone.
+    ``share`` is of the summed durations, and null for calls that are told twice. Marks have no duration and count as
+    calls alone.
 
     Raises:
         MissingDataError: the profile has no such rows.
     """
     table = profile.table(TABLE_OF[by])
     if not len(table):
-        raise MissingDataError(f"{profile.meta.file}: no {TABLE_OF[by]} in this file, so no table by {by}")
+        raise MissingDataError(f"{profile.meta.file}: {_MISSING[by]} in this file; drop --by {by}")
     codes, rows = combined([_codes(table, name) for name in _GROUPED[by]])
     count = len(rows)
     first = table.take(rows)
@@ -54,10 +65,16 @@ def sums(profile: Profile, by: str) -> Answer:
     columns["dur_ns"] = dur_ns
     columns["min_dur_ns"] = _extremes(codes, table, count, "min_dur_ns")
     columns["max_dur_ns"] = _extremes(codes, table, count, "max_dur_ns")
-    known = np.array([value or 0 for value in dur_ns], dtype=np.int64)
-    columns["share"] = ratios(known, int(known.sum()))
-    notes = () if by == "copy" else (_NESTED,)
+    domains = columns.get("domain", [None] * count)
+    columns["share"] = _shares(dur_ns, [domain not in _AGAIN for domain in domains])
+    notes = () if by == "copy" else (_NESTED, *(note for domain, note in _AGAIN.items() if domain in domains))
     return Answer(by, sorted_columns(columns, by=("dur_ns", "calls")), notes)
+
+
+def _shares(dur_ns: Sequence[int | None], told_once: Sequence[bool]) -> list[float | None]:
+    """The share of each in the sum of those that are told once; null for the others, and where nothing took time."""
+    whole = sum(value or 0 for value, once in zip(dur_ns, told_once, strict=True) if once)
+    return [ratio(value or 0, whole) if once else None for value, once in zip(dur_ns, told_once, strict=True)]
 
 
 def _ones(table: Table) -> IntArray:

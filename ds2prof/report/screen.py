@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ds2prof import units
@@ -33,20 +34,31 @@ def screen(
     meta: Meta, answers: Sequence[Answer], *, totals: Mapping[str, Any], top: int, width: int, devices: Sequence[str]
 ) -> str:
     """The profile as text of at most ``width`` columns, at most ``top`` rows a table."""
-    parts = [heading(meta, totals, devices=devices)]
+    parts = [heading(meta, totals, devices=devices, width=width)]
     parts += [_section(meta, answer, top=top, width=width) for answer in answers]
     return "\n\n".join(parts)
 
 
-def heading(meta: Meta, totals: Mapping[str, Any], *, devices: Sequence[str] = ()) -> str:
-    """File, tool and totals, a line each."""
+def heading(meta: Meta, totals: Mapping[str, Any], *, width: int, devices: Sequence[str] = ()) -> str:
+    """File, tool and totals, a line each; all but the file's continued below where they are too long."""
     tool = " ".join(part for part in (meta.tool, meta.tool_version) if part)
     rank = "" if meta.rank is None else f", rank {meta.rank}"
     lines = [text.cleaned(f"{meta.file}: {tool}{rank}")]
     if devices:
-        lines.append(f"  device: {text.cleaned(', '.join(devices))}")
-    lines += [f"  {line}" for line in _total_lines(meta, totals)]
+        lines += _folded([f"  device: {text.cleaned(', '.join(devices))}"], width)
+    lines += _folded([f"  {line}" for line in _total_lines(meta, totals)], width)
     return "\n".join(lines)
+
+
+def _folded(lines: Iterable[str], width: int) -> list[str]:
+    """The lines, those that are too long broken between words and continued further in."""
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line, width, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+        )
+    ]
 
 
 def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
@@ -58,25 +70,46 @@ def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
         return ["CPU run: no GPU work in this file; the tables are of host operators and ranges"]
     if totals["launches"] is None:
         return ["no launches were recorded"]
-    work = f"{totals['launches']:,} launch{'' if totals['launches'] == 1 else 'es'}"
-    if totals["kernel_dur_ns"] is not None:
-        work += f", {units.format_ns(totals['kernel_dur_ns'])} of kernels"
-    if totals["busy_ns"] is not None:
-        work += f", {units.format_ns(totals['busy_ns'])} busy"
-    if totals["copies"]:
-        work += f"; {totals['copies']:,} copies and sets, {units.format_ns(totals['copy_dur_ns'])}"
-    lines = [work]
+    lines = ["; ".join(part for part in (_work(totals), _copies(totals)) if part)]
     if meta.times == "replay":
         lines.append("times are of replayed launches, not of the run: they say nothing about idle time")
     elif totals["window_ns"] is not None:
         share = units.format_ratio(totals["gpu_compute_utilization"])
-        window = f"{units.format_ns(totals['window_ns'])}, {totals['window_source']}"
+        window = f"{_on_each(totals['window_ns'], totals['devices'])}, {totals['window_source']}"
         lines.append(f"GPU compute utilization {share} of the window ({window})")
     if totals.get("utilization_less_overhead") is not None:
         share = units.format_ratio(totals["utilization_less_overhead"])
-        rest = units.format_ns(totals["window_less_overhead_ns"])
+        rest = _on_each(totals["window_less_overhead_ns"], totals["devices"])
         lines.append(f"  or {share} of it less the profiler's own overhead ({rest})")
     return lines
+
+
+def _work(totals: Mapping[str, Any]) -> str:
+    if not totals["launches"]:
+        return "no launches in this file"
+    work = f"{totals['launches']:,} launch{'' if totals['launches'] == 1 else 'es'}"
+    if totals["kernel_dur_ns"] is not None:
+        work += f", {units.format_ns(totals['kernel_dur_ns'])} of kernels"
+    if totals["busy_ns"] is not None:
+        among = f" on {len(totals['devices'])} devices together" if len(totals["devices"]) > 1 else ""
+        work += f", {units.format_ns(totals['busy_ns'])} busy{among}"
+    return work
+
+
+def _copies(totals: Mapping[str, Any]) -> str:
+    if not totals["copies"]:
+        return ""
+    time = "" if totals["copy_dur_ns"] is None else f", {units.format_ns(totals['copy_dur_ns'])}"
+    return f"{totals['copies']:,} {'copy or set' if totals['copies'] == 1 else 'copies and sets'}{time}"
+
+
+def _on_each(length_ns: int, devices: Sequence[Mapping[str, Any]]) -> str:
+    """A length that was summed over the devices, as that of each where all have the same window."""
+    if len(devices) < 2:
+        return units.format_ns(length_ns)
+    if len({device["window_ns"] for device in devices}) > 1:
+        return f"{units.format_ns(length_ns)} on {len(devices)} devices together"
+    return f"{units.format_ns(length_ns / len(devices))} on each of {len(devices)} devices"
 
 
 def _run_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
@@ -112,15 +145,29 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     if answer.by == "core":
         answer, top = _plain_metrics(answer), len(answer)
     is_log = answer.by == "iteration" and "wall_ns" in answer.columns
+    if answer.by == "launch":
+        answer = _since_first(answer)
     lines = [
-        "Iterations" if is_log else _TITLES[answer.by].format(what=what),
+        *_folded(["Iterations" if is_log else _TITLES[answer.by].format(what=what)], width),
         text.table(answer.head(top), width=width, ratios=questions.pipes(answer)),
     ]
     rest = _rest(answer, top)
     if rest:
         lines.append(rest)
-    lines += [text.cleaned(f"note: {note}") for note in answer.notes]
+    lines += _folded([text.cleaned(f"note: {note}") for note in answer.notes], width)
     return "\n".join(lines)
+
+
+def _since_first(answer: Answer) -> Answer:
+    """The launches with their starts counted from the earliest: a clock's own count takes half the line."""
+    starts = [start for start in answer.columns.get("start_ns", ()) if start is not None]
+    if not starts:
+        return answer
+    first_ns = min(starts)
+    since = [None if start is None else start - first_ns for start in answer.columns["start_ns"]]
+    columns = {("since_ns" if name == "start_ns" else name): values for name, values in answer.columns.items()}
+    note = "start: since the first launch; --format csv and json have the clock's own count"
+    return Answer(answer.by, {**columns, "since_ns": since}, (*answer.notes, note))
 
 
 _FORMATS: Final[Mapping[str, Callable[[float], str]]] = {

@@ -23,6 +23,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "host_dur_ns": "host",
     "step_ns": "step",
     "start_ns": "start (ns)",
+    "since_ns": "start",
     "wall_ns": "wall",
     "utilization": "while busy",
     "effective_utilization": "effective",
@@ -36,6 +37,8 @@ _NAMES: Final = ("name", "metric", "layer", "phase", "iteration")
 """Text columns that give way when the line is too long, and are aligned to the left."""
 _MEASURES: Final = ("mean", "min", "max")
 """Columns that are aligned to the right although their numbers come with units."""
+_SPARE: Final = ("excl_ns", "order", "launch")
+"""Columns that give way where names and ratios did and the line is too long still, in this order."""
 _MIN_NAME: Final = 24
 
 
@@ -94,19 +97,25 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
     """The rows as lines of at most ``width`` columns where that is possible, a heading and a rule above them.
 
     ``ratios`` names further columns that hold ratios (pipes). Where the terminal is too narrow for all of them, those
-    with the lowest values give way, and a last line names them. Columns without any value are left out.
+    with the lowest values give way, and a last line names them. Columns without any value are left out, save the key.
     """
-    shown = {name: values for name, values in answer.columns.items() if any(value is not None for value in values)}
+    shown = {
+        name: values
+        for name, values in answer.columns.items()
+        if name == answer.by or any(value is not None for value in values)
+    }
     cells = {
         name: [(units.format_ratio if name in ratios else _cell(name))(value) for value in values]
         for name, values in shown.items()
     }
     heads = {name: _LABELS.get(name, name) for name in shown}
     if answer.by in heads and answer.by not in ("core", "name"):
-        cells[answer.by] = [f"(outside any {answer.by})" if cell == "-" else cell for cell in cells[answer.by]]
+        nothing = "(not stated)" if answer.by in ("stream", "device") else f"(outside any {answer.by})"
+        cells[answer.by] = [nothing if cell == "-" else cell for cell in cells[answer.by]]
     widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
     _give_way(widths, width)
     hidden = _hidden(widths, width, [(name, shown[name]) for name in ratios if name in shown])
+    hidden += _spared({name: taken for name, taken in widths.items() if name not in hidden}, width)
     for name in hidden:
         del cells[name], widths[name]
     texts = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
@@ -120,7 +129,7 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
     rule = "  ".join("-" * widths[name] for name in cells)
     lines = [line(heads), rule, *map(line, rows)]
     if hidden:
-        lines.append(f"hidden: {', '.join(hidden)} (widen the terminal, or --format csv)")
+        lines.append(f"hidden: {', '.join(heads[name] for name in hidden)} (widen the terminal, or --format csv)")
     return "\n".join(lines)
 
 
@@ -134,6 +143,17 @@ def _hidden(widths: Mapping[str, int], width: int, ratios: Sequence[tuple[str, S
         excess -= widths[name] + 2
         chosen.add(name)
     return [name for name, _ in ratios if name in chosen]
+
+
+def _spared(widths: Mapping[str, int], width: int) -> list[str]:
+    """Which of the columns that can be done without give way so that the line fits."""
+    excess = sum(widths.values()) + 2 * (len(widths) - 1) - width
+    chosen = []
+    for name in _SPARE:
+        if excess > 0 and name in widths:
+            excess -= widths[name] + 2
+            chosen.append(name)
+    return chosen
 
 
 def _give_way(widths: dict[str, int], width: int) -> None:
