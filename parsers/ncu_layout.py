@@ -73,7 +73,7 @@ class Layout:
     @cached_property
     def last_needed(self) -> int:
         """The place of the last cell that a row must have; rows of the details page leave out what follows it."""
-        return len(self.columns) - 1 if self.page == "wide" else max(self.at["value"], self.at["kernel"])
+        return len(self.columns) - 1 if self.page == "wide" else max(*self.at.values(), *self.nvtx_places)
 
     def fits(self, row: Row) -> bool:
         """Whether the row has the cells that a row of this page must have, and no more than the header."""

@@ -134,7 +134,7 @@ class Database:
 
     def _from_pages(self, table: str, names: Sequence[str]) -> dict[str, Column]:
         """The columns that can be read without SQLite; none where the file is out of the ordinary."""
-        from ds2prof.parsers import sqlite_pages
+        from ds2prof.parsers import sqlite_pages, sqlite_records
 
         root, places = self._layout(table)
         chosen = sorted((places[name], name) for name in names if name in places)
@@ -142,7 +142,7 @@ class Database:
             return {}
         try:
             values, masks = sqlite_pages.int_columns(self._path, root, [place for place, _ in chosen])
-        except (sqlite_pages.Unsuitable, OSError):
+        except (sqlite_records.Unsuitable, OSError):
             return {}
         return {name: Column(values[at], masks[at]) for at, (_, name) in enumerate(chosen)}
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ds2prof.errors import ReadError
-from ds2prof.parsers import sqlite_pages, sqlite_tables
+from ds2prof.parsers import sqlite_pages, sqlite_records, sqlite_tables
 from ds2prof.parsers.sources import find_sources
 
 INTEGERS = st.one_of(
@@ -88,6 +88,20 @@ def test_rows_of_many_headers_are_read_from_the_pages_too(tmp_path, monkeypatch)
     assert columns(path, "a", "b", "d") == {
         name: [row[at] for row in rows] for name, at in zip("abd", (0, 1, 3), strict=True)
     }
+
+
+def test_several_threads_read_what_one_does(tmp_path, monkeypatch):
+    rows = [(n, 1 << n % 60, "x" * (n % 97), None if n % 7 == 0 else -n) for n in range(3000)]
+    path = made(tmp_path / "x.sqlite", rows, page_bytes=512)
+    alone = columns(path, "a", "b", "c", "d")
+    monkeypatch.setattr(sqlite_pages, "LEAVES_PER_THREAD", 10)
+    monkeypatch.setattr(sqlite_pages.os, "sched_getaffinity", lambda _: range(4), raising=False)
+    assert sqlite_pages._threads(1000) == 4
+    assert (
+        columns(path, "a", "b", "c", "d")
+        == alone
+        == {name: ints(row[at] for row in rows) for at, name in enumerate("abcd")}
+    )
 
 
 def test_values_on_overflow_pages_come_by_way_of_sqlite(tmp_path):
@@ -212,5 +226,5 @@ def test_columns_of_real_files_are_those_of_sqlite(corpus):
 def test_the_pages_of_something_else_are_unsuitable(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"SQLite format 3\x00" + bytes(5000))
-    with pytest.raises(sqlite_pages.Unsuitable):
+    with pytest.raises(sqlite_records.Unsuitable):
         sqlite_pages.int_columns(path, 2, [0])

@@ -77,7 +77,7 @@ def test_one_name_in_two_domains_is_two_rows():
 
 
 def test_a_table_that_is_empty_is_said_in_one_line():
-    with pytest.raises(MissingDataError, match="no ranges .* in this file; drop --by range"):
+    with pytest.raises(MissingDataError, match=r"no ranges .* in this file; drop --by range"):
         sums(of("api", name=text_column(["a"])), "range")
 
 

@@ -19,6 +19,7 @@ from ds2prof.tables import Column, IntArray, Profile, Table
 
 GPU_TABLES: Final = ("kernels", "counters", "devices")
 CPU_TABLES: Final = ("kernels", "ops")
+_SUMS_NOTE: Final = "the source kept sums per kernel, not single launches"
 _LAUNCH_COLUMNS: Final = ("device", "stream", "order", "start_ns", "dur_ns")
 
 
@@ -43,8 +44,9 @@ def kernel_times(profile: Profile, by: str = "name") -> Answer:
         )
     shares = device_shares_ns(kernels)
     pipes = _pipe_columns(profile)
+    notes = () if launches(kernels) == len(kernels) else (_SUMS_NOTE,)
     if by == "launch":
-        return Answer(by, _launch_columns(kernels, shares, pipes))
+        return Answer(by, _launch_columns(kernels, shares, pipes), notes)
     codes, keys = _keys(kernels, by, class_of=kernel_class)
     columns: dict[str, Sequence[Any]] = dict(keys)
     count = len(next(iter(keys.values())))
@@ -52,7 +54,6 @@ def kernel_times(profile: Profile, by: str = "name") -> Answer:
     columns["calls"] = summed(codes, calls, count).tolist()
     columns.update(time_columns(codes, count, durations=kernels["dur_ns"], shares=shares))
     columns.update(_grouped_pipes(profile, pipes, codes, count))
-    notes = () if launches(kernels) == len(kernels) else ("the source kept sums per kernel, not single launches",)
     return Answer(by, sorted_columns(columns, by=("excl_ns", "dur_ns", "calls")), notes)
 
 
@@ -110,6 +111,8 @@ def _launch_columns(
 ) -> dict[str, Sequence[Any]]:
     columns: dict[str, Sequence[Any]] = {"launch": range(len(table)), "name": table["name"].tolist()}
     columns.update({name: table[name].tolist() for name in _LAUNCH_COLUMNS})
+    if launches(table) != len(table):
+        columns["calls"] = table.ints("calls", null=1).tolist()
     codes = np.arange(len(table), dtype=np.int64)
     columns.update(time_columns(codes, len(table), durations=table["dur_ns"], shares=shares))
     for pipe, values in pipes.items():

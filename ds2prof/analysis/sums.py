@@ -29,7 +29,7 @@ _MISSING: Final[Mapping[str, str]] = {
     "range": "no ranges (NVTX, record_function, annotations)",
 }
 _AGAIN: Final[Mapping[str, str]] = {
-    "backtrace": "domain backtrace: the same calls once more, as the tool recorded them with their backtraces; no share",
+    "backtrace": "domain backtrace: the same calls once more, recorded with their backtraces; no share",
     "sync": "domain sync: waits as CUPTI saw them, beside the calls that asked for them; no share",
 }
 """Domains of rows that tell once more what others tell -> the note that says so."""

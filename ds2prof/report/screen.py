@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -28,6 +29,8 @@ _TITLES = {
     "range": "Ranges by name",
     "metric": "Sampled readings by metric",
 }
+_BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|%)(?!\w))")
+_GLUE: Final = "\x00"  # text was cleaned of it before
 
 
 def screen(
@@ -45,20 +48,28 @@ def heading(meta: Meta, totals: Mapping[str, Any], *, width: int, devices: Seque
     rank = "" if meta.rank is None else f", rank {meta.rank}"
     lines = [text.cleaned(f"{meta.file}: {tool}{rank}")]
     if devices:
-        lines += _folded([f"  device: {text.cleaned(', '.join(devices))}"], width)
+        lines += _folded([f"  device: {text.cleaned(_alike_together(devices))}"], width)
     lines += _folded([f"  {line}" for line in _total_lines(meta, totals)], width)
     return "\n".join(lines)
 
 
 def _folded(lines: Iterable[str], width: int) -> list[str]:
-    """The lines, those that are too long broken between words and continued further in."""
-    return [
-        part
-        for line in lines
-        for part in textwrap.wrap(
-            line, width, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
-        )
-    ]
+    """The lines, those that are too long broken between words and continued further in; a number keeps its unit."""
+    folded: list[str] = []
+    for line in lines:
+        glued = _BEFORE_UNIT.sub(_GLUE, line)
+        parts = textwrap.wrap(glued, width, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False)
+        folded += [part.replace(_GLUE, " ") for part in parts]
+    return folded
+
+
+def _alike_together(devices: Sequence[str]) -> str:
+    """Devices (number, blank, name) as one text, those of one name together."""
+    numbers: dict[str, list[str]] = {}
+    for device in devices:
+        number, _, name = device.partition(" ")
+        numbers.setdefault(name, []).append(number)
+    return "; ".join(f"{', '.join(of_name)} {name}" for name, of_name in numbers.items())
 
 
 def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
@@ -147,8 +158,11 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     is_log = answer.by == "iteration" and "wall_ns" in answer.columns
     if answer.by == "launch":
         answer = _since_first(answer)
+    title = "Iterations" if is_log else _TITLES[answer.by].format(what=what)
+    if answer.by == "launch" and "calls" in answer.columns:
+        title = f"{what} as the file has them, each row the sum of its calls"
     lines = [
-        *_folded(["Iterations" if is_log else _TITLES[answer.by].format(what=what)], width),
+        *_folded([title], width),
         text.table(answer.head(top), width=width, ratios=questions.pipes(answer)),
     ]
     rest = _rest(answer, top)
