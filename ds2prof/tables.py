@@ -245,7 +245,8 @@ class Profile:
         self._meta = replace(loaded.meta, run=self._run)
         self._tables.update({name: loaded.tables.get(name, Table(name)) for name in names})
         self._tables.update(loaded.tables)
-        self._warnings.update(dict.fromkeys(loaded.warnings))
+        lines = (" ".join(warning.splitlines()) for warning in loaded.warnings)  # texts of the file may be quoted there
+        self._warnings.update(dict.fromkeys(lines))
 
     def attach_run(self, facts: Mapping[str, Any] | None) -> None:
         """Take the sidecar's facts into :attr:`meta`."""

@@ -152,3 +152,9 @@ def test_a_source_that_keeps_its_tables_apart_is_asked_for_each_when_it_is_used(
     assert passes == [{"kernels"}, {"ranges"}]
     with pytest.raises(KeyError):
         profile.table("nonsense")
+
+
+def test_a_warning_is_one_line_whatever_it_quotes():
+    profile = Profile(lambda names: Loaded(META, {name: Table(name) for name in names}, ("left out: 'a\r\nb'",)))
+    profile.require("kernels")
+    assert profile.warnings == ("left out: 'a b'",)
