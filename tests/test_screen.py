@@ -98,3 +98,19 @@ def test_sums_are_not_shown_as_launches():
 def test_a_stream_that_the_file_does_not_state_is_no_empty_table():
     of = profile(name=text_column(["a"]), dur_ns=int_column([5]))
     assert "(not stated)" in shown(of, "stream")
+
+
+def test_the_order_gives_way_before_what_the_pipes_did():
+    columns = {
+        "launch": [0],
+        "name": ["k" * 60],
+        "device": [0],
+        "stream": [7],
+        "order": [0],
+        "dur_ns": [1],
+        "fma": [0.5],
+    }
+    totals = questions.totals_of(launches([0]))
+    made = screen(META, [Answer("launch", columns)], totals=totals, top=20, width=64, devices=())
+    assert "50.00 %" in made
+    assert "hidden: order (widen" in made

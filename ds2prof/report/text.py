@@ -37,8 +37,8 @@ _NAMES: Final = ("name", "metric", "layer", "phase", "iteration")
 """Text columns that give way when the line is too long, and are aligned to the left."""
 _MEASURES: Final = ("mean", "min", "max")
 """Columns that are aligned to the right although their numbers come with units."""
-_SPARE: Final = ("excl_ns", "order", "launch")
-"""Columns that give way where names and ratios did and the line is too long still, in this order."""
+_SPARE: Final = ("order", "excl_ns")
+"""Columns that give way, in this order, where the names did and the line is too long still; then ratios do."""
 _MIN_NAME: Final = 24
 
 
@@ -96,8 +96,9 @@ def _plain(value: Any) -> str:
 def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
     """The rows as lines of at most ``width`` columns where that is possible, a heading and a rule above them.
 
-    ``ratios`` names further columns that hold ratios (pipes). Where the terminal is too narrow for all of them, those
-    with the lowest values give way, and a last line names them. Columns without any value are left out, save the key.
+    ``ratios`` names further columns that hold ratios (pipes). Where the terminal is too narrow for all columns, those
+    that can be done without and then the ratios with the lowest values give way, and a last line names them. Columns
+    without any value are left out, save the key.
     """
     shown = {
         name: values
@@ -114,8 +115,9 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
         cells[answer.by] = [nothing if cell == "-" else cell for cell in cells[answer.by]]
     widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
     _give_way(widths, width)
-    hidden = _hidden(widths, width, [(name, shown[name]) for name in ratios if name in shown])
-    hidden += _spared({name: taken for name, taken in widths.items() if name not in hidden}, width)
+    hidden = _spared(widths, width)
+    kept = {name: taken for name, taken in widths.items() if name not in hidden}
+    hidden += _hidden(kept, width, [(name, shown[name]) for name in ratios if name in shown])
     for name in hidden:
         del cells[name], widths[name]
     texts = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
