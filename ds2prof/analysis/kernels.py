@@ -125,7 +125,9 @@ def _operator_times(profile: Profile, by: str) -> Answer:
     profile.require(*CPU_TABLES)
     ops = profile.table("ops")
     if not len(ops):
-        raise MissingDataError(f"{profile.meta.file}: neither kernels nor operators in this file; nothing was recorded")
+        raise MissingDataError(
+            f"{profile.meta.file}: no kernels, operators, calls or ranges in this file; nothing of the kind was recorded"
+        )
     if by in ("stream", "device"):
         raise MissingDataError(f"{profile.meta.file}: no GPU work in this file, so no table by {by}; ask --by name")
     shares = operator_shares_ns(ops)

@@ -62,16 +62,17 @@ class Result:
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
 def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, output: Path | None) -> None:
-    """Print what FILEs hold: core utilization, kernels, phases, iterations.
+    """Print what FILEs hold: core utilization, kernels, phases, iterations, copies, calls, sampled readings.
 
-    A FILE is what Nsight Compute (CSV) or PyTorch's profiler wrote, or a run log; its format is found from its bytes. A
-    folder means all measurements in it, '-' standard input; gzip and tar archives of ranks are read as they are.
+    A FILE is what nvprof, Nsight Compute, Nsight Systems, PyTorch's profiler, rocprofv3, nvidia-smi or DCGM wrote, or a
+    run log; its format is found from its bytes. A folder means all measurements in it, '-' standard input; gzip and
+    tar archives of ranks are read as they are.
 
     \b
     ds2prof parse measurements/nsight_bs32.csv
     ds2prof parse measurements/nsight_bs32.csv --format tbd
     ds2prof parse measurements/torch_bs4.json.gz --by phase
-    ds2prof parse measurements/torch_bs4.json.gz --by class --format json
+    ds2prof parse report.sqlite profile.nvvp --by class --format json
     ds2prof parse trace.json.gz --by launch --format parquet -o launches.parquet
 
     Exit codes: 0 done, 1 the file is at fault or lacks what was asked for, 2 wrong usage.
