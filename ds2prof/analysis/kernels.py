@@ -126,7 +126,7 @@ def _operator_times(profile: Profile, by: str) -> Answer:
     ops = profile.table("ops")
     if not len(ops):
         raise MissingDataError(
-            f"{profile.meta.file}: no kernels, operators, calls or ranges in this file; nothing of the kind was recorded"
+            f"{profile.meta.file}: neither kernels nor operators in this file; nothing of the kind was recorded"
         )
     if by in ("stream", "device"):
         raise MissingDataError(f"{profile.meta.file}: no GPU work in this file, so no table by {by}; ask --by name")
