@@ -33,9 +33,11 @@ format: environment  ## rewrite the code in the project's format
 packaging: environment  ## prove the wheel, the sdist, the editable install and the bare checkout
 	@$(PYTHON) -m pytest -q tests/test_packaging.py
 
-benchmark: environment  ## readers and commands against what bounds them, up to 500 MB (minutes; writes benchmarks/data)
+benchmark: environment  ## readers and commands against what bounds them and against peers (HTA=VENV/bin/python: that too)
 	@$(PYTHON) benchmarks/readers.py
 	@echo; $(PYTHON) benchmarks/commands.py
+	@echo; $(PYTHON) benchmarks/sqlite_exports.py
+	@echo; $(PYTHON) benchmarks/peers_kineto.py $(if $(HTA),--hta "$(HTA)" --peer-mb 227)
 
 fuzz: environment  ## feed a parser damaged files: make fuzz MINUTES=10 PARSER=ncu_csv (or PARSER=all, one after another)
 	@scripts/environment.sh "$(VENV)" fuzz

@@ -6,8 +6,8 @@
 Every figure is the wall time of a process from its start to its end, the interpreter's included; only the newlines are
 timed within one, around reading and counting. The commands of a comparison take turns, so that a slow minute of the
 machine hits all of them; a first turn fills the caches and is not counted. Peak memory is that of all processes of a
-command together (shared pages counted once), watched in a run of its own,
-or the largest process's own where the watcher missed that. Prints a Markdown table.
+command together (shared pages counted once), watched in a run of its own, or the largest process's own where the
+watcher missed that. Prints a Markdown table.
 """
 
 from __future__ import annotations
