@@ -22,7 +22,7 @@ LEAST_BYTES: Final = 32 << 20
 
 _HEAD_BYTES: Final = 1 << 20
 """What the reader reads alone at first, to learn how the file's launches look."""
-_OWN_SHARE: Final = 0.75
+_OWN_SHARE: Final = 0.85
 """Of what a child gets: the reader also takes over what the children found."""
 _MAX_STRETCHES: Final = 1 << 10
 _MAX_MATCHED: Final = 1 << 12

@@ -62,8 +62,8 @@ class Split(NamedTuple):
     def extent(self, count: int) -> Extent:
         """How far the first ``count`` launches reach."""
         lines = self.lines[: count * self._rows]
-        sizes = [len(line) + 1 for line in lines]
-        return Extent(sum(sizes), len(lines), sum(sizes[-self._rows :]))
+        last = lines[-self._rows :]
+        return Extent(sum(map(len, lines)) + len(lines), len(lines), sum(map(len, last)) + len(last))
 
     @property
     def _rows(self) -> int:
