@@ -24,7 +24,7 @@ TEXTS = (
     b"0" * 400, b"9" * 400, b"0x1F", "٣".encode(), b"\r", b"\n", b"\\",
 )  # fmt: skip
 CELLS = (None, -1, 0, (1 << 63) - 1, -(1 << 63), 1 << 62, 0.5, "", "text", "\x00", b"", b"\xff" * 9, 604800000000001)
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def plain(path: Path) -> bytes:

@@ -106,7 +106,7 @@ def expected(run):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     runs(),
     st.sampled_from(sorted(COLUMNS)),
@@ -133,7 +133,7 @@ def test_what_was_written_comes_back_in_any_dialect(run, columns, locale, end, e
     assert kernels(profile, "process", "order") == [(launch.process, launch.order) for launch in launches]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(runs(), st.sampled_from(sorted(LOCALES)))
 def test_raw_pages_give_what_details_pages_give(run, locale):
     launches = launches_of(run, locale)
@@ -143,7 +143,7 @@ def test_raw_pages_give_what_details_pages_give(run, locale):
     assert kernels(wide, *columns) == kernels(long, *columns)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_the_order_of_a_launchs_rows_does_not_matter(data):
     launches = launches_of(data.draw(runs()), "US")
@@ -151,7 +151,7 @@ def test_the_order_of_a_launchs_rows_does_not_matter(data):
     assert sorted(counters(read(details(shuffled)))) == sorted(counters(read(details(launches))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_rows_may_stand_in_any_order(data):
     launches = launches_of(data.draw(runs()), "US")
@@ -206,7 +206,7 @@ def plain_or_refused(content):
     return None if profile is None else plain(profile)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(worn_files())
 def test_reading_launches_at_a_stroke_gives_what_reading_row_by_row_gives(monkeypatch, content):
     at_a_stroke = plain_or_refused(content)
@@ -228,7 +228,7 @@ def test_like_launches_are_not_read_row_by_row(monkeypatch, columns):
     assert len(rows_read) < 20
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(worn_files(), st.integers(1, 3000))
 def test_the_size_of_the_pieces_does_not_matter(monkeypatch, content, size):
     whole = plain_or_refused(content)
@@ -297,7 +297,7 @@ def test_a_last_row_that_was_cut_is_remarked():
     assert profile.warnings == ("nsight.csv: ends within a row, which is left out; was the capture interrupted?",)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_flipped_bytes_give_an_error_or_a_profile(data):
     content = bytearray(page(data.draw(st.sampled_from(["2019", "2023", "rules", "raw", "european"]))).encode())
@@ -306,7 +306,7 @@ def test_flipped_bytes_give_an_error_or_a_profile(data):
     read_or_refused(bytes(content))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_behind_a_header_give_an_error_or_a_profile(content):
     read_or_refused(details([]).encode() + content)

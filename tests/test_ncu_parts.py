@@ -107,7 +107,7 @@ def taken(monkeypatch):
     return counts
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files(), st.integers(2, 5), st.sampled_from((1500, 2048, 20_000)))
 def test_any_number_of_parts_gives_what_one_pass_gives(tmp_path_factory, text, processes, chunk):
     path = tmp_path_factory.mktemp("parts") / "nsight.csv"
@@ -119,7 +119,7 @@ def test_any_number_of_parts_gives_what_one_pass_gives(tmp_path_factory, text, p
         assert read(path) == whole
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(files())
 def test_splitting_lines_gives_what_reading_row_by_row_gives(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("rows") / "nsight.csv"
