@@ -100,7 +100,8 @@ def test_the_beginning_of_one_and_the_end_of_another_never_surprise(name, data):
 @FEW
 @given(data=st.data())
 def test_replaced_cells_of_a_database_never_surprise(name, data):
-    databases = [content for content in cases(name) if is_database(content)]
+    golden = [plain(path) for path in sorted((target.GOLDEN / name).glob("*/input*"))]
+    databases = [content for content in golden if is_database(content)]  # those that fuzzing kept are damaged already
     if not databases:
         return
     with tempfile.TemporaryDirectory() as folder:
