@@ -25,8 +25,9 @@ _MAX_LENGTH: Final = 18
 _MAX_EXACT: Final = 1 << 53
 _MANY: Final = 7
 """Decimals of which no more is expected: with nine digits before them they are exact in a double."""
-_GROUPED: Final = rb"(?:\d{1,3}(?:,\d{3}){0,2}|\d{1,9})"
-_WHOLE: Final = rb"(?:\d{1,3}(?:,\d{3}){0,4}|\d{1,15})"
+# A text matches in one way only: else a mismatch far on would be tried in as many ways as there are numerals before it.
+_GROUPED: Final = rb"(?:\d{1,3}(?:,\d{3}){1,2}|\d{1,9})"
+_WHOLE: Final = rb"(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})"
 _DECIMALS: Final = rb"(?:" + _GROUPED + rb"\.\d{%d}|0)"
 _POWERS: Final = 10.0 ** np.arange(23)
 """The powers of ten that a double holds exactly: one multiplication or division by them rounds once, as ``float``."""

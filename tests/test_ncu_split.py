@@ -108,3 +108,10 @@ def test_a_launch_that_is_not_all_there_waits():
     assert found is not None
     assert found.orders == [0, 1]
     assert splitter().split(body[: body.index(b"\n") + 1], 0, groups=True) is None
+
+
+def test_a_mismatch_behind_many_numerals_is_found_at_once():
+    texts = b"123.45 678 " * 20_000
+    splitter = Splitter([b"a", b"b"], [0, 0], [False, False], b'"')
+    assert splitter._values(texts, 40_000, groups=True) is not None
+    assert splitter._values(texts[:-1] + b"9.1 x ", 40_001, groups=True) is None
