@@ -15,12 +15,12 @@ belongs to its entity. The date is of the machine's wall clock, without its zone
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ds2prof.errors import ReadError
+from ds2prof.parsers.samples_units import finite
 from ds2prof.parsers.sources import Source
 from ds2prof.tables import Loaded, Meta, Profile, Table, checked, float_column, int_column, text_column
 
@@ -62,7 +62,7 @@ def _loaded(source: Source) -> Loaded:
     facts: dict[str, Any] = {"results": len(results)}
     if len(results) == 1:
         facts.update({name: _flat(results[0].get(name)) for name in _SAYS if name in results[0]})
-        throughput = _number(results[0].get("throughput"))
+        throughput = finite(results[0].get("throughput"))
         if throughput is not None:
             facts["rates"] = {"samples_per_s": throughput}
     samples, clock = _samples(results)
@@ -99,16 +99,6 @@ def _flat(value: object) -> object:
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)[:200]
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
-
-
 def _entity(result: Mapping[str, Any]) -> str | None:
     """What was run, in words: ``DeepSpeech2 fp32, batch 8, 16 cards``."""
     name = " ".join(str(_flat(result[key])) for key in ("net", "precision") if result.get(key) is not None)
@@ -125,7 +115,7 @@ def _samples(results: list[Mapping[str, Any]]) -> tuple[Table, str | None]:
         (key, unit, value * 10**exponent, aggregation, at, _entity(result))
         for at, result in enumerate(results)
         for key, (unit, exponent, aggregation) in _MEASURES.items()
-        if (value := _number(result.get(key))) is not None and value < 1e290
+        if (value := finite(result.get(key))) is not None and value < 1e290
     ]
     if not rows:
         return Table("samples"), None

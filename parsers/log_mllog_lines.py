@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from ds2prof import units
 from ds2prof.parsers.samples_lines import Faults, blocks
+from ds2prof.parsers.samples_units import finite
 from ds2prof.parsers.sources import Source
 from ds2prof.tables import Loaded, Meta, Table, checked, float_column, int_column, text_column
 
@@ -181,7 +181,7 @@ def _measure(event: _Event, log: _Log) -> None:
     """Take the numbers of an event as samples."""
     if _is_timer(event):
         of_time = event.key.endswith(_TIMERS)
-        value = _number(event.value["t"])
+        value = finite(event.value["t"])
         if value is not None:
             scaled = value * units.NS_PER_S if of_time else value
             rank = f"rank {event.value['r']}"[:64]
@@ -189,20 +189,10 @@ def _measure(event: _Event, log: _Log) -> None:
         return
     inner = event.value if isinstance(event.value, dict) else {event.key: event.value}
     for name, one in inner.items():
-        value = _number(one)
+        value = finite(one)
         if value is not None:
             name = str(name)[:128]
             log.samples.append((name, _UNITS.get(name, "unknown"), value, event.time_ns, None))
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
 
 
 def _ranges(log: _Log) -> Table:

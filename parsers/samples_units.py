@@ -168,3 +168,14 @@ def unit_in(cells: Sequence[bytes]) -> Unit | None:
         if spelled and numeral[:1].isdigit():
             return unit_of(spelled.strip())
     return None
+
+
+def finite(value: object) -> float | None:
+    """A number out of JSON as a double; None for what is none, is not finite, or is beyond doubles."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
