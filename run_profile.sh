@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-usage: bash run_profile.sh [auto|torch|nsight|nsys|nvprof] [options] [-- TRAINING OPTIONS]
+usage: bash run_profile.sh [auto|torch|nsight|nsys|nvprof|memory|smi] [options] [-- TRAINING OPTIONS]
 
 Runs train_profiling.py under a profiler, one measurement for each batch size in measurements/, and prints a summary.
 
@@ -15,8 +15,12 @@ Runs train_profiling.py under a profiler, one measurement for each batch size in
   nsight    Nsight Compute: hardware counters of every launch of one iteration
   nsys      Nsight Systems: the timeline
   nvprof    the timeline on GPUs older than Ampere
+  memory    what the memory holds: weights, gradients, optimizer state, activations and workspace, by layer
+  smi       readings beside the run: GPU by NVML or nvidia-smi, host CPU by core
 
   --batch-sizes "4 8 16"   one capture for each (default: 4 without a GPU, else 4 8 16 24 32)
+  --detail                 torch: shapes, modules, synchronization and memory too; durations come from the lean one
+  --want QUANTITY          nsight: what to count instead of core, as for 'ds2prof metrics plan'
   --tag NAME               becomes part of the measurements' names
   --force                  replace measurements that are there; without it nothing is started
   --dry-run                print the exact commands, ready to be pasted, and run nothing
@@ -73,9 +77,11 @@ while [[ $at -lt ${#words[@]} ]]; do
         --batch-sizes=*) check_batch_sizes "${words[at]#*=}" ;;
         --tag) value_of --tag; check_tag "$value" ;;
         --tag=*) check_tag "${words[at]#*=}" ;;
-        --force) ;;
+        --want) value_of --want ;;
+        --want=*) ;;
+        --force | --detail) ;;
         --dry-run) dry_run=yes ;;
-        auto | torch | nsight | nsys | nvprof)
+        auto | torch | nsight | nsys | nvprof | memory | smi)
             [[ -z $mode ]] || fail "$mode and ${words[at]}: one profiler at a time" 2
             mode=${words[at]}
             ;;

@@ -10,20 +10,19 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from glob import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-import msgspec
 import yaml
 
 from ds2prof.errors import UsageError
-from ds2prof.machine import Machine
 
-LAUNCHERS: Final = ("nsight", "nsys", "nvprof", "torch")
+LAUNCHERS: Final = ("nsight", "nsys", "nvprof", "torch", "memory", "smi")
 """Names of the launchers: each has a ``.sh`` and a ``.yaml`` in ``profilers/``."""
 
 _VERSION_LIMIT_S: Final = 30
@@ -56,11 +55,31 @@ class Launcher:
     stem: str
     extension: str
     window: Literal["timeline", "counters"]
-    """Which default window: that of timelines, or the short one of profilers that replay each launch."""
+    """Which default window: that of timelines, or the short one of profilers that cost a launch many times itself."""
     training: tuple[str, ...]
     """What our training script is given, so that it opens the window."""
-    training_only: bool = False
-    """Whether it works with our training script alone."""
+    also: tuple[str, ...] = ()
+    """Further extensions that it can write; the name of the output decides."""
+    besides: tuple[str, ...] = ()
+    """Endings of files that it may write beside the measurement, where the extension is replaced by them."""
+    injects: Literal["trace", "memory"] | None = None
+    """What ds2prof loads into other programs than our training script, for profilers that work from inside."""
+    replays: bool = False
+    """Whether it runs each launch several times: its times are not the run's, and ranks wait for each other."""
+    opens_by_nvtx: bool = False
+    """Whether an NVTX range can open its window."""
+    passes: dict[str, str] = field(default_factory=dict)
+    """Options of its own that ds2prof hands on -> what they do."""
+    joins_options: bool = False
+    """Whether its options want their values behind ``=``."""
+    where_known: tuple[str, ...] = ()
+    """Options that it is given where its version knows them."""
+    help_of: tuple[str, ...] = ()
+    """What stands before ``--help`` to be told the options: the name of a subcommand."""
+    without_gpu: tuple[str, ...] = ()
+    """Options that it is given in place of their defaults on a machine without a GPU."""
+    settings: tuple[str, ...] = ()
+    """Options whose values the sidecar repeats."""
     reader: str | None = None
     """The parser of what it writes, by its name in ``ds2prof.parsers.PARSERS``."""
     viewer: str | None = None
@@ -84,6 +103,10 @@ class Launcher:
     """How one line of a measurement begins, where a file without any data is written too."""
     program_code: str | None = None
     """A pattern whose first group is the program's own exit code in what the tool prints."""
+    ends_program: str | None = None
+    """What it prints where it ended the program itself, at the window's end: its report is whole then."""
+    helpers: tuple[str, ...] = ()
+    """Names of further processes that it starts for itself."""
     failures: tuple[Failure, ...] = ()
     empty: str | None = None
     """What it means when all ended well, nothing was written, and none of ``failures`` was seen."""
@@ -98,7 +121,13 @@ def launcher(name: str) -> Launcher:
     if name not in LAUNCHERS:
         raise UsageError(f"{name!r}: no profiler that can be started; there are {', '.join(LAUNCHERS)}")
     text = files("ds2prof.profilers").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), Launcher)
+    facts: dict[str, Any] = yaml.safe_load(text)
+    facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    facts["failures"] = tuple(Failure(**known) for known in facts.get("failures", ()))
+    if "importer" in facts:
+        importer: dict[str, Any] = facts["importer"]
+        facts["importer"] = Importer(**{**importer, "hides_in": tuple(importer["hides_in"])})
+    return Launcher(**facts)
 
 
 def find_tool(declared: Launcher, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -132,72 +161,29 @@ def tool_version(declared: Launcher, tool: str) -> str | None:
     return found.group(1) if found else None
 
 
-def refusal(declared: Launcher, machine: Machine, *, tool: str | None) -> str | None:
-    """Why this profiler cannot work here and what to do, in one line; None where nothing speaks against it."""
-    if declared.tools and tool is None:
-        return f"{declared.name}: {' or '.join(declared.tools)} is not on this machine; {declared.install}"
-    if declared.needs_gpu and not machine.gpus:
-        return f"{declared.name}: no NVIDIA GPU is visible here, and it measures nothing else; torch works on the CPU"
-    too_new = _too_new(declared, machine)
-    return f"{declared.name}: {too_new}; use {declared.instead}" if too_new else None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The profiler that ``auto`` takes, and why, for one line each."""
-
-    name: str
-    reason: str
-    counters: bool
-    """Whether hardware counters can be captured here too."""
-
-
-def choose(machine: Machine, *, readable: Collection[str], environ: Mapping[str, str] = os.environ) -> Choice:
-    """The best profiler that works here: nsys where its report can be made and read, else torch.
+@lru_cache(maxsize=16)
+def known_options(tool: str, help_of: tuple[str, ...] = ()) -> frozenset[str] | None:
+    """The long options that this version of a tool names in its help; None where it gives none.
 
     Args:
-        machine: what is here.
-        readable: the names of the parsers that ds2prof has.
-        environ: the environment in which tools are looked for.
+        tool: the executable.
+        help_of: what stands before ``--help``.
     """
-    if not machine.gpus:
-        return Choice(
-            "torch", "no NVIDIA GPU is visible here, so PyTorch's own profiler looks at the CPU", counters=False
+    try:
+        done = subprocess.run(
+            [tool, *help_of, "--help"], capture_output=True, timeout=_VERSION_LIMIT_S, check=False, errors="replace"
         )
-    nsight = launcher("nsight")
-    ncu = find_tool(nsight, environ)
-    counters = machine.counters_permitted is True and refusal(nsight, machine, tool=ncu) is None
-    against = _against_nsys(machine, readable, environ)
-    if against is None:
-        return Choice("nsys", "Nsight Systems works here and costs the run least", counters)
-    return Choice("torch", f"PyTorch's own profiler, because {against}", counters)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return frozenset(re.findall(r"--[a-z][a-z0-9-]+", done.stdout + done.stderr)) or None
 
 
-def _against_nsys(machine: Machine, readable: Collection[str], environ: Mapping[str, str]) -> str | None:
-    """What keeps ``auto`` from taking nsys."""
-    nsys = launcher("nsys")
-    tool = find_tool(nsys, environ)
-    if tool is None:
-        return "nsys is not on this machine"
-    if nsys.importer is not None and find_importer(nsys.importer, tool, environ) is None:
-        return f"the nsys here ({tool}) lacks its importer"
-    return None if nsys.reader in readable else "nsys reports cannot be read by this version of ds2prof"
-
-
-def _too_new(declared: Launcher, machine: Machine) -> str | None:
-    for gpu in machine.gpus:
-        if _reaches(gpu.compute_capability, declared.below_compute_capability):
-            return (
-                f"it does not work on GPUs of compute capability {declared.below_compute_capability} and newer, and "
-                f"{gpu.name} has {gpu.compute_capability}"
-            )
-    if _reaches(machine.cuda, declared.below_cuda):
-        return f"it does not work from CUDA {declared.below_cuda} on, and the driver here is CUDA {machine.cuda}'s"
-    return None
-
-
-def _reaches(version: str | None, limit: str | None) -> bool:
-    return version is not None and limit is not None and _version_key(version) >= _version_key(limit)
+def optional(declared: Launcher, tool: str | None) -> tuple[str, ...]:
+    """The options that only some versions know, as far as this one does; all where no tool is here to be asked."""
+    known = known_options(tool, declared.help_of) if tool and declared.where_known else None
+    if known is None:
+        return () if tool else declared.where_known
+    return tuple(option for option in declared.where_known if option.partition("=")[0] in known)
 
 
 def _version_key(text: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import ds2prof
 from ds2prof.config import ANCESTOR_WINDOWS, ENV_PROFILE_START, ENV_PROFILE_STOP, Window
+from ds2prof.errors import UsageError
 from ds2prof.machine import Machine, clocks
 from ds2prof.measurements import commit_of
 
@@ -54,6 +55,24 @@ def window_of(program: Sequence[str], environ: Mapping[str, str]) -> Window | No
     if not is_training(program) or not start or not stop or not (start + stop).isdigit():
         return None
     return Window(int(start), int(stop))
+
+
+def steps_asked(environ: Mapping[str, str]) -> Window | None:
+    """The window that the environment asks for; None where it names no start and stop.
+
+    Raises:
+        UsageError: it names one of the two, or what holds no step.
+    """
+    start, stop = environ.get(ENV_PROFILE_START), environ.get(ENV_PROFILE_STOP)
+    if not start and not stop:
+        return None
+    numbers = [int(text) for text in (start, stop) if text and text.isascii() and text.isdigit()]
+    if len(numbers) < 2 or numbers[0] >= numbers[1]:
+        raise UsageError(
+            f"{ENV_PROFILE_START}={start or ''} {ENV_PROFILE_STOP}={stop or ''}: give a first step and a greater one "
+            "behind the last, or unset both"
+        )
+    return Window(*numbers)
 
 
 def facts_before(
@@ -101,7 +120,7 @@ def merged(facts: Mapping[str, Any], from_program: Mapping[str, Any] | None) -> 
 
 def _versions(program: Sequence[str], machine: Machine) -> dict[str, str | None]:
     """Versions of what took part. Those of Python's packages only where the program runs on our own Python."""
-    ours = bool(program) and shutil.which(program[0]) == sys.executable
+    ours = bool(program) and _is_our_python(program[0])
     return {
         "ds2prof": ds2prof.__version__,
         "python": platform.python_version() if ours else None,
@@ -109,6 +128,12 @@ def _versions(program: Sequence[str], machine: Machine) -> dict[str, str | None]
         "driver": machine.driver,
         "cuda_driver": machine.cuda,
     }
+
+
+def _is_our_python(word: str) -> bool:
+    """Whether a command starts the Python that we run on; a link to it in another environment is another one."""
+    found = shutil.which(word)
+    return found is not None and Path(found).absolute() == Path(sys.executable).absolute()
 
 
 def package_version(name: str) -> str | None:

@@ -1,33 +1,74 @@
 #!/usr/bin/env bash
-# Nsight Compute: the hardware counters of each launch between cudaProfilerStart and cudaProfilerStop, as a CSV with
-# one row a launch. Arguments: the program and its arguments.
+# Nsight Compute: the hardware counters of each launch in the window, as a CSV with one row a launch, or as a report.
+# Arguments: the program and its arguments.
 #
-#   DS2PROF_OUTPUT    the file to write, .csv
-#   DS2PROF_METRICS   the metrics, separated by commas
-#   DS2PROF_TOOL      the profiler's executable (default: ncu)
-#   DS2PROF_DRY_RUN   1: print the command on one line instead of running it
+#   DS2PROF_OUTPUT        the file to write: .csv, or .ncu-rep for a report
+#   DS2PROF_METRICS       the metrics, separated by commas: 'ds2prof metrics plan' makes such a list
+#   DS2PROF_WINDOW        all | api (default) | START:STOP | nvtx:RANGE[@DOMAIN]. api: from cudaProfilerStart to
+#                         cudaProfilerStop; of steps, what counts them in the program makes these calls
+#   DS2PROF_OPTIONS       further options of ncu, one word a line; they go before those below
+#   DS2PROF_ENVIRONMENT   NAME=value for the program, one a line
+#   DS2PROF_TOOL          the profiler's executable (default: ncu)
+#   DS2PROF_DRY_RUN       1: print the command on one line instead of running it
 #
 #   DS2PROF_OUTPUT=counters.csv DS2PROF_METRICS=gpu__time_duration.sum profilers/nsight.sh ./program
 set -euo pipefail
 
 tool=${DS2PROF_TOOL:-ncu}
-units=--print-units
-if [[ ${tool##*/} == nv-nsight-cu-cli ]]; then
-    units=--units
-fi
+output=${DS2PROF_OUTPUT:?the file to write}
+window=${DS2PROF_WINDOW:-api}
+options=()
+while IFS= read -r line; do [[ -z $line ]] || options+=("$line"); done <<<"${DS2PROF_OPTIONS:-}"
+environment=()
+while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
-command=(
-    env LC_ALL=C                    # no thousands separators, a decimal point
-    "$tool"
-    --csv --page raw "$units" base
-    --profile-from-start off        # until cudaProfilerStart
-    --target-processes all          # children too
-    --clock-control none            # clocks as in production, instead of locked to base
-    --cache-control none            # caches as the program leaves them, instead of flushed before each pass
-    --metrics "${DS2PROF_METRICS:?the metrics, separated by commas}"
-    --log-file "${DS2PROF_OUTPUT:?the file to write}"
-    "$@"
-)
+command=(env LC_ALL=C "$tool")      # C: no thousands separators, a decimal point
+# An option of ours with its value, unless DS2PROF_OPTIONS has it: ncu takes none twice.
+default() {
+    local given
+    for given in "${options[@]+"${options[@]}"}"; do
+        [[ ${given%%=*} != "$1" ]] || return 0
+    done
+    command+=("$@")
+}
+
+case $window in
+    all) ;;
+    nvtx:*@*)
+        range=${window#nvtx:}
+        default --nvtx
+        # As a push/pop range and as a start/end range: which it is, the name does not tell.
+        default --nvtx-include "${range##*@}@${range%@*}/" --nvtx-include "${range##*@}@${range%@*}"
+        ;;
+    nvtx:*)
+        default --nvtx
+        default --nvtx-include "${window#nvtx:}/" --nvtx-include "${window#nvtx:}"
+        ;;
+    *) default --profile-from-start off ;;      # until cudaProfilerStart
+esac
+default --target-processes all      # children too
+default --clock-control none        # clocks as in production, instead of locked to base
+default --cache-control none        # caches as the program leaves them, instead of flushed before each pass
+default --metrics "${DS2PROF_METRICS:?the metrics, separated by commas}"
+command+=("${options[@]+"${options[@]}"}")
+case $output in
+    *.ncu-rep)
+        command+=(--force-overwrite --export "${output//%/%%}")     # ncu expands %p, %h, %i and %q{NAME} in it
+        ;;
+    *)
+        # The units of the CSV. Before 2020 the option had another name.
+        if [[ ${tool##*/} == nv-nsight-cu-cli ]]; then
+            default --units base
+        else
+            default --print-units base
+        fi
+        command+=(--csv --page raw --log-file "$output")
+        ;;
+esac
+if [[ ${#environment[@]} -gt 0 ]]; then
+    command+=(env "${environment[@]}")
+fi
+command+=("$@")
 
 if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
     printf '%q ' "${command[@]}"

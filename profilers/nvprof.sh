@@ -1,24 +1,38 @@
 #!/usr/bin/env bash
-# nvprof: the timeline between cudaProfilerStart and cudaProfilerStop, one .nvvp file for each process that used a GPU.
-# Arguments: the program and its arguments.
+# nvprof: the timeline of the window, one .nvvp file for each process that used a GPU. Arguments: the program and its
+# arguments.
 #
-#   DS2PROF_OUTPUT    the file to write, NAME.nvvp; each process writes NAME.<its id>.nvvp
-#   DS2PROF_TOOL      the profiler's executable (default: nvprof)
-#   DS2PROF_DRY_RUN   1: print the command on one line instead of running it
+#   DS2PROF_OUTPUT        the file to write, NAME.nvvp; each process writes NAME.<its id>.nvvp
+#   DS2PROF_WINDOW        all | api (default) | START:STOP. api: from cudaProfilerStart to cudaProfilerStop; of steps,
+#                         what counts them in the program makes these calls
+#   DS2PROF_OPTIONS       further options of nvprof, one word a line
+#   DS2PROF_ENVIRONMENT   NAME=value for the program, one a line
+#   DS2PROF_TOOL          the profiler's executable (default: nvprof)
+#   DS2PROF_DRY_RUN       1: print the command on one line instead of running it
 #
 #   DS2PROF_OUTPUT=timeline.nvvp profilers/nvprof.sh ./program
 set -euo pipefail
 
 output=${DS2PROF_OUTPUT:?the file to write}
 output=${output//%/%%}              # nvprof expands %p, %h and %q{NAME} in it
+options=()
+while IFS= read -r line; do [[ -z $line ]] || options+=("$line"); done <<<"${DS2PROF_OPTIONS:-}"
+environment=()
+while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
-command=(
-    "${DS2PROF_TOOL:-nvprof}"
-    --profile-from-start off        # until cudaProfilerStart
+command=("${DS2PROF_TOOL:-nvprof}")
+if [[ ${DS2PROF_WINDOW:-api} != all ]]; then
+    command+=(--profile-from-start off)     # until cudaProfilerStart
+fi
+command+=(
     --profile-child-processes       # nvprof insists on %p in the name then
+    "${options[@]+"${options[@]}"}"
     --export-profile "${output%.nvvp}.%p.nvvp"
-    "$@"
 )
+if [[ ${#environment[@]} -gt 0 ]]; then
+    command+=(env "${environment[@]}")
+fi
+command+=("$@")
 
 if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
     printf '%q ' "${command[@]}"

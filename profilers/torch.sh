@@ -1,14 +1,48 @@
 #!/usr/bin/env bash
-# PyTorch's own profiler: the training script runs it and writes the trace. Arguments: the training command, which
-# holds --profiler torch.
+# PyTorch's own profiler, in the process that it looks at. Arguments: the program.
 #
-#   DS2PROF_OUTPUT    the trace to write, .json.gz
-#   DS2PROF_DRY_RUN   1: print the command on one line instead of running it
+# Our training script runs it and writes the trace itself; its command holds --profiler torch. Into any other program it
+# is injected: a sitecustomize in front of PYTHONPATH waits until the program imports torch (ds2prof/inject).
+#
+#   DS2PROF_OUTPUT        the trace to write, .json.gz
+#   DS2PROF_INJECT_SITE   the folder of that sitecustomize; absent for our training script. With it, {process} joins the
+#                         trace's name: the process fills in rank<r>, or p<pid> outside of a distributed run
+#   DS2PROF_WINDOW        START:STOP: those optimizer steps, counted from 0; all: the whole run; absent: the steps that
+#                         ds2prof/inject/windows.py has as its default
+#   DS2PROF_DETAIL        1: record what attribution needs besides
+#   DS2PROF_ENVIRONMENT   NAME=value, one a line: set for the program
+#   DS2PROF_DRY_RUN       1: print the command on one line instead of running it
 #
 #   DS2PROF_OUTPUT=trace.json.gz profilers/torch.sh python train_profiling.py --profiler torch --batch-size 4
 set -euo pipefail
 
-command=("$@" --output "${DS2PROF_OUTPUT:?the trace to write}")
+: "${DS2PROF_OUTPUT:?the trace to write}"
+environment=()
+while IFS= read -r line; do
+    [[ -z $line ]] || environment+=("$line")
+done <<<"${DS2PROF_ENVIRONMENT:-}"
+
+if [[ -z ${DS2PROF_INJECT_SITE:-} ]]; then
+    command=("$@" --output "$DS2PROF_OUTPUT")
+else
+    # Absolute, since the program may go to another folder before it has anything to write.
+    output=$DS2PROF_OUTPUT
+    [[ $output == /* ]] || output=$PWD/$output
+    environment+=(
+        "PYTHONPATH=$DS2PROF_INJECT_SITE${PYTHONPATH:+:$PYTHONPATH}"
+        DS2PROF_INJECT=trace
+        "DS2PROF_INJECT_OUTPUT=${output%.json.gz}.{process}.json.gz"
+    )
+    case ${DS2PROF_WINDOW:-} in
+        all) environment+=(DS2PROF_WINDOW=all) ;;
+        [0-9]*:[0-9]*)
+            environment+=("DS2PROF_PROFILE_START=${DS2PROF_WINDOW%:*}" "DS2PROF_PROFILE_STOP=${DS2PROF_WINDOW#*:}")
+            ;;
+    esac
+    [[ ${DS2PROF_DETAIL:-} != 1 ]] || environment+=(DS2PROF_DETAIL=1)
+    command=("$@")
+fi
+[[ ${#environment[@]} -eq 0 ]] || command=(env "${environment[@]}" "${command[@]}")
 
 if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
     printf '%q ' "${command[@]}"

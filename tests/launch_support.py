@@ -17,6 +17,7 @@ QUICK = Patience(after_signal_s=5, after_term_s=2, after_end_s=0.3)
 
 # The stand-ins: argv goes to $FAKE_ARGV, the program is run, and files and messages are those of the real tools.
 HEAD = """#!/usr/bin/env bash
+for word in "$@"; do case $word in --help | --query-metrics | --list-chips) exit 1 ;; -* | profile) ;; *) break ;; esac; done
 if [[ ${1:-} == --version ]]; then echo "NVIDIA tool, Version 2022.3.0.0, Release version 11.8.87"; exit; fi
 if [[ -n ${FAKE_ARGV:-} ]]; then printf '%s\\0' "$@" >"$FAKE_ARGV"; fi
 """
@@ -37,7 +38,9 @@ while [[ $1 != --export-profile ]]; do shift; done
 out=${2//%%/%}; shift 2
 "$@"; code=$?
 if [[ $code != 0 ]]; then echo "======== Error: Application returned non-zero code $code" >&2; exit 9; fi
-for process in ${FAKE_PROCESSES-77}; do echo SQLite >"${out/\\%p/$process}"; done
+for process in ${FAKE_PROCESSES-77}; do
+    { printf 'SQLite format 3\\0'; head -c 84 /dev/zero; } >"${out/\\%p/$process}"
+done
 """
 NSYS = """
 for word in "$@"; do case $word in --output=*) out=${word#--output=} ;; esac; done

@@ -13,8 +13,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ds2prof.checks import refusal
+from ds2prof.choosing import choose
 from ds2prof.config import STEMS, Window
-from ds2prof.launchers import LAUNCHERS, Launcher, choose, find_tool, launcher, refusal, tool_version
+from ds2prof.launchers import LAUNCHERS, Launcher, find_tool, launcher, tool_version
 from ds2prof.machine import Machine, clocks, find_machine, visible
 from ds2prof.provenance import DEFAULT_PRECISION, option, window_of
 from tests.launch_support import (
@@ -211,4 +213,4 @@ def test_every_launcher_is_declared_in_full(name: str, root: Path) -> None:
 
 
 def test_the_folder_of_launchers_holds_no_more_than_the_registry(root: Path) -> None:
-    assert {path.stem for path in (root / "profilers").iterdir()} == set(LAUNCHERS)
+    assert {path.stem for path in (root / "profilers").iterdir() if path.is_file()} == set(LAUNCHERS)

@@ -318,7 +318,7 @@ def test_a_dry_run_prints_the_sweep_of_a_gpu_machine_without_tool_or_gpu(
 
 
 def test_a_missing_tool_is_one_line_and_leaves_nothing(sweep: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_profile, "find_tool", lambda declared: None)
+    monkeypatch.setattr("ds2prof.launch.find_tool", lambda declared, environ: None)
     code, printed, said = sweep("nsys")
     assert (code, printed, said.count("\n")) == (1, "", 1)
     assert said.startswith("run_profile.sh: nsys: nsys is not on this machine; ")

@@ -19,11 +19,13 @@ from typing import Final
 import click
 
 import ds2prof
+from ds2prof.cli.progress import echoing
 from ds2prof.cli.run import chosen_launcher, measurements_folder, tell
 from ds2prof.config import COUNTER_WINDOW_GPU, DEFAULTS_CPU, DEFAULTS_GPU, Defaults, Window
 from ds2prof.errors import CaptureError, Ds2profError, UsageError
-from ds2prof.launch import Captured, Echo, InterruptedCaptureError, Plan, capture, command_line, plan
-from ds2prof.launchers import LAUNCHERS, Launcher, find_tool, refusal
+from ds2prof.job import NOTHING_MORE, Asked, Plan
+from ds2prof.launch import Captured, InterruptedCaptureError, capture, command_line, notes_for, plan, refused
+from ds2prof.launchers import LAUNCHERS, Launcher
 from ds2prof.machine import Machine, find_machine
 from ds2prof.measurements import measurement_name, refuse_existing
 from ds2prof.provenance import TRAINING_SCRIPT, option, package_version, window_of
@@ -47,22 +49,35 @@ class Request:
     batch_sizes: tuple[int, ...] | None
     tag: str | None
     training_options: tuple[str, ...]
+    asked: Asked = NOTHING_MORE
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("mode", type=click.Choice(["auto", *LAUNCHERS]), default="auto")
 @click.option("--batch-sizes", help='Batch sizes in one argument: "4 8 16".')
 @click.option("--tag", help="Part of the measurements' names.")
+@click.option("--detail", is_flag=True, help="torch: shapes, modules, synchronization and memory too, at a cost.")
+@click.option("--want", multiple=True, help="nsight: what to count, as for 'ds2prof metrics plan'.  [default: core]")
 @click.option("--force", is_flag=True, help="Replace measurements that are there.")
 @click.option("--dry-run", is_flag=True, help="Print the exact commands and run nothing.")
 @click.pass_obj
 def command(
-    training: tuple[str, ...], mode: str, batch_sizes: str | None, tag: str | None, *, force: bool, dry_run: bool
+    training: tuple[str, ...],
+    mode: str,
+    batch_sizes: str | None,
+    tag: str | None,
+    want: tuple[str, ...],
+    *,
+    detail: bool,
+    force: bool,
+    dry_run: bool,
 ) -> None:
     """Capture DeepSpeech2 training under a profiler, one measurement for each batch size, and print what was seen."""
     machine = usable(find_machine())
     chosen = chosen_launcher(mode, machine, next_command="bash run_profile.sh nsight")
-    plans = planned(chosen, Request(_sizes(batch_sizes), tag, training), machine=machine, root=ROOT)
+    asked = Asked(detail=detail, want=want or NOTHING_MORE.want)
+    tag = "detail" if detail and tag is None else tag
+    plans = planned(chosen, Request(_sizes(batch_sizes), tag, training, asked), machine=machine, root=ROOT)
     if dry_run:
         for each in plans:
             click.echo(command_line(each, machine=machine))
@@ -105,7 +120,7 @@ def planned(chosen: Launcher, request: Request, *, machine: Machine, root: Path)
             chosen.name, batch_size, extension=chosen.extension, tag=request.tag, timestamp_s=timestamp_s
         )
         program = _program(batch_size, request, defaults=defaults, root=root)
-        plans.append(plan(chosen, program, output=_shown(folder / name), tag=request.tag))
+        plans.append(plan(chosen, program, output=_shown(folder / name), tag=request.tag, asked=request.asked))
     return plans
 
 
@@ -119,17 +134,17 @@ def captured_sweep(plans: Sequence[Plan], *, machine: Machine, force: bool) -> l
     """
     for each in plans:
         refuse_existing(each.output, force=force)
-    chosen = plans[0].launcher
-    against = refusal(chosen, machine, tool=find_tool(chosen))
+    against = refused(plans[0], machine=machine)
     if against is not None:
         raise CaptureError(against)
-    # The program's output goes to standard error too: standard output is for the summary alone.
-    stream = sys.stderr.buffer
+    for note in notes_for(plans[0], machine=machine):
+        click.echo(f"run_profile.sh: {note}", err=True)
     done = []
     for number, each in enumerate(plans, start=1):
         click.echo(_announcement(each, f"[{number}/{len(plans)}]"), err=True)
         try:
-            captured = capture(each, machine=machine, echo=Echo(stream, stream), force=force)
+            with echoing(to_stderr=True) as streams:  # standard output is for the summary alone
+                captured = capture(each, machine=machine, echo=streams, force=force)
         except InterruptedCaptureError:
             raise
         except CaptureError as error:

@@ -1,0 +1,189 @@
+"""What a capture delivers: files found under temporary names, put under their final ones whole, or explained."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+from typing import Any, Final
+
+from ds2prof.errors import CaptureError
+from ds2prof.job import STATUS_SUFFIX, Job, Plan
+from ds2prof.launchers import find_importer
+from ds2prof.measurements import (
+    LOG_SUFFIX,
+    SIDECAR_SUFFIX,
+    make_room,
+    place,
+    read_sidecar,
+    refuse_existing,
+    write_sidecar,
+)
+from ds2prof.outcome import Outcome, holds_data
+from ds2prof.provenance import merged
+from ds2prof.wholeness import damage, is_full
+
+_IMPORT_LIMIT_S: Final = 1800
+_OURS: Final = (LOG_SUFFIX, STATUS_SUFFIX, SIDECAR_SUFFIX)
+
+
+def refuse_replacing(planned: Plan, *, force: bool) -> None:
+    """Nothing, if the capture replaces no measurement.
+
+    Raises:
+        ExistsError: it would replace its own, or that of a process or rank.
+    """
+    refuse_existing(planned.output, force=force)
+    if planned.many_files:
+        folder, base = planned.output.parent, escape(planned.base)
+        for name in (f"{base}_rank*.{planned.extension}", f"{base}_p[0-9]*.{planned.extension}"):
+            for path in sorted(folder.glob(name)):
+                refuse_existing(path, force=force)
+
+
+@contextmanager
+def whole_or_nothing(job: Job) -> Iterator[None]:
+    """A folder to write to; whatever is left under the job's temporary names goes at the end.
+
+    Raises:
+        CaptureError: the folder cannot be made or written to.
+    """
+    folder = job.planned.output.parent
+    make_room(job.planned.output)
+    if is_full(folder):
+        raise CaptureError(f"{folder}: the disk is full; free some of it, or name another folder by -o")
+    job.log.touch()
+    try:
+        yield
+    finally:
+        for path in folder.glob(f"*{escape(job.stem)}*"):  # what the program derived from the name as well
+            with suppress(OSError):
+                path.unlink()
+
+
+def written(job: Job, outcome: Outcome) -> dict[Path, Path]:
+    """Final name -> file that holds data.
+
+    Raises:
+        CaptureError: there is none.
+    """
+    planned = job.planned
+    if planned.launcher.importer is not None:
+        _import(job, planned.launcher.importer.left)
+    mark = planned.launcher.holds if planned.extension == planned.launcher.extension else None
+    whole = {key: path for key, path in _candidates(job).items() if holds_data(path, mark)}
+    if not whole:
+        raise CaptureError(f"{planned.launcher.name}: {outcome.emptiness()}")
+    damaged = next((wrong for wrong in map(damage, whole.values()) if wrong), None)
+    if damaged:
+        raise CaptureError(f"{planned.launcher.name}: it ended well, but the file that it wrote {damaged}")
+    if len(whole) == 1 and not next(iter(whole)).startswith("rank"):
+        return {_named(planned, ""): next(iter(whole.values()))}
+    return {_named(planned, key): path for key, path in whole.items()}
+
+
+def put_in_place(
+    job: Job, found: Mapping[Path, Path], facts: Mapping[str, Any], *, force: bool = False
+) -> tuple[Path, ...]:
+    """The measurements under their final names, sidecars first: a measurement is never without one.
+
+    Raises:
+        CaptureError: one cannot be put there.
+    """
+    for path, partial in found.items():
+        refuse_existing(path, force=force)  # another capture may have been quicker
+        sidecar = write_sidecar(path, merged(facts, read_sidecar(partial)))
+        try:
+            for ending in job.planned.launcher.besides:
+                extra = _beside(partial, job.planned, ending)
+                if extra.exists():
+                    extra.replace(_beside(path, job.planned, ending))
+            place(partial, path, force=force)
+        except OSError as error:
+            sidecar.unlink(missing_ok=True)
+            raise CaptureError(f"{path}: cannot be put in place: {error.strerror}") from None
+    log_of(job.planned.output).unlink(missing_ok=True)
+    return tuple(found)
+
+
+def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | None) -> None:
+    """The log with the profiler's own messages, and the sidecar unless it would replace that of a measurement."""
+    output = job.planned.output
+    with suppress(OSError):  # the disk may be full, which is then the reason for all this: what is no data makes room
+        for path in _candidates(job).values():
+            path.unlink(missing_ok=True)
+    with suppress(OSError), job.log.open("a", encoding="utf-8") as log:
+        log.write(outcome.messages)
+    with suppress(OSError, CaptureError):
+        job.log.replace(log_of(output))
+        if facts is not None and outcome.exit_code and not output.exists():
+            write_sidecar(output, {**facts, "exit_code": outcome.program_code})
+
+
+def log_of(output: Path) -> Path:
+    """Where the log of a failed capture lies."""
+    return output.with_name(output.name + LOG_SUFFIX)
+
+
+def _candidates(job: Job) -> dict[str, Path]:
+    """Key of the process (``77``, ``p77``, ``rank0``; empty where there is one file) -> file that may hold data."""
+    if not job.planned.many_files:
+        return {"": job.partial}
+    ending = f".{job.planned.extension}"
+    found = sorted(job.planned.output.parent.glob(f"{escape(job.stem)}.*{escape(ending)}"))
+    return {path.name.removeprefix(f"{job.stem}.").removesuffix(ending): path for path in found if _is_data(path)}
+
+
+def _is_data(path: Path) -> bool:
+    return not path.name.endswith(_OURS)
+
+
+def _named(planned: Plan, key: str) -> Path:
+    """``profile_1_bs4_p77.nvvp`` for the process 77 of ``profile_1_bs4.nvvp``; a ``%p`` in the name gives way to it."""
+    key = f"p{key}" if key.isdigit() else key
+    if "%p" in planned.base:
+        return planned.output.with_name(f"{planned.base.replace('%p', key or 'p0')}.{planned.extension}")
+    return planned.output.with_name(f"{planned.base}{'_' if key else ''}{key}.{planned.extension}")
+
+
+def _beside(path: Path, planned: Plan, ending: str) -> Path:
+    return path.with_name(path.name.removesuffix(f".{planned.extension}") + ending)
+
+
+def _import(job: Job, left: str) -> None:
+    """Nothing; a report was made of what the profiler left where its own importer could not be found by it.
+
+    Raises:
+        CaptureError: there is no importer, or it fails. What was left is kept under the measurement's name.
+    """
+    launcher, output = job.planned.launcher, job.planned.output
+    assert launcher.importer is not None
+    raw = job.partial.with_name(job.stem + left)
+    if job.partial.exists() or not raw.exists():
+        return
+    importer = find_importer(launcher.importer, job.tool or "", job.environ)
+    why = _imported(importer, raw, job.partial) if importer else "is not on this machine"
+    if why is None:
+        return
+    kept = output.with_name(job.planned.base + left)
+    raw.replace(kept)
+    raise CaptureError(
+        f"{kept}: is what {launcher.name} left, and its importer {why}; on a machine with the same version: "
+        f"{launcher.importer.tool} -i {shlex.quote(kept.name)} -o {shlex.quote(output.name)}"
+    )
+
+
+def _imported(importer: str, raw: Path, report: Path) -> str | None:
+    """Why the importer made no report; None where it did."""
+    try:
+        done = subprocess.run(
+            [importer, "-i", raw, "-o", report], capture_output=True, check=False, timeout=_IMPORT_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not end within {_IMPORT_LIMIT_S // 60} minutes"
+    except OSError as error:
+        return f"cannot be started ({error.strerror})"
+    return None if done.returncode == 0 and report.exists() else "failed"

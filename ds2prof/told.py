@@ -1,0 +1,172 @@
+"""What ``profilers/NAME.sh`` is told: its environment, and the command line that it makes of that."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Final
+
+from ds2prof.config import ENV_PROFILE_START, ENV_PROFILE_STOP
+from ds2prof.errors import CaptureError
+from ds2prof.job import Job
+from ds2prof.kernel_classes import KERNEL_RULES
+from ds2prof.launchers import Launcher, optional
+from ds2prof.metric_passes import passes_of
+from ds2prof.metric_plans import MetricPlan, chips_here, listed_for, plan_for
+from ds2prof.provenance import option
+from ds2prof.ranks import several_ranks
+
+ENV_STATUS: Final = "DS2PROF_STATUS"
+_OURS: Final = (
+    *("DETAIL", "DRY_RUN", "ENVIRONMENT", "INJECT", "INJECT_OUTPUT", "INJECT_SITE"),
+    *("METRICS", "OPTIONS", "OUTPUT", "STATUS", "TOOL", "WINDOW"),
+)
+"""Variables that are for a launcher alone: one that is set around us is not meant for this capture."""
+
+
+def told(job: Job, output: Path) -> dict[str, str]:
+    """The environment of ``profilers/NAME.sh``: its head says what each variable is.
+
+    Raises:
+        CaptureError: this chip has none of the metrics wanted.
+        UsageError: the window was asked to be opened by what does not exist here.
+    """
+    launcher, asked = job.planned.launcher, job.planned.asked
+    said = {name: value for name, value in job.environ.items() if name.removeprefix("DS2PROF_") not in _OURS}
+    if launcher.tools:
+        said["DS2PROF_TOOL"] = job.tool or launcher.tools[0]
+    if launcher.replays:
+        said["DS2PROF_METRICS"] = ",".join(metrics(job).names)
+    if job.opening is not None:
+        said["DS2PROF_WINDOW"] = str(job.opening)
+    if job.planned.injects is not None:
+        said["DS2PROF_INJECT_SITE"] = str(_injection_site())
+    if asked.detail:
+        said["DS2PROF_DETAIL"] = "1"
+    said["DS2PROF_OPTIONS"] = "\n".join(options(job))
+    said["DS2PROF_ENVIRONMENT"] = "\n".join(f"{name}={value}" for name, value in _for_program(job).items())
+    return {**said, "DS2PROF_OUTPUT": str(output)}
+
+
+def command_of(job: Job, output: Path) -> str:
+    """The command of a capture on one line, to be read or pasted.
+
+    Raises:
+        CaptureError: ``profilers/NAME.sh`` cannot build one.
+    """
+    # In a locale that knows all letters, for bash writes those it does not know as numbers.
+    said = {**told(job, output), "DS2PROF_DRY_RUN": "1", "LC_ALL": "C.UTF-8"}
+    with script_of(job.planned.launcher) as script:
+        done = subprocess.run(["bash", script, *job.planned.program], env=said, capture_output=True, check=False)
+    line = os.fsdecode(done.stdout).strip()
+    if not line:
+        raise CaptureError(f"{script}: built no command: {os.fsdecode(done.stderr).strip()}")
+    return line if "$'" in line else shlex.join(shlex.split(line))
+
+
+def settings_in(line: str, launcher: Launcher, *, program: Sequence[str]) -> dict[str, str | None]:
+    """The values that a command line gives to the launcher's settings, ``clock_control: none``; None: the tool's."""
+    words = shlex.split(line)
+    words = words[: len(words) - len(program)]
+    return {name.lstrip("-").replace("-", "_"): option(words, name) for name in launcher.settings}
+
+
+def options(job: Job) -> tuple[str, ...]:
+    """The words for the tool's command line that depend on the machine, its version, the program and the user."""
+    launcher, given = job.planned.launcher, job.planned.asked.options
+    by_machine = () if job.on_gpu else launcher.without_gpu
+    others = [] if communicates(job) else [_without_communication()] if _waits_for_ranks(job) else []
+    chosen = {word.partition("=")[0] for word in given}
+    ours = [word for word in (*by_machine, *optional(launcher, job.tool)) if word.partition("=")[0] not in chosen]
+    return (*ours, *(word for pair in others for word in pair), *given)
+
+
+def communicates(job: Job) -> bool:
+    """Whether the user decided on which kernels are replayed, or how."""
+    decided = {"--kernel-name", "-k", "--kernel-id", "--replay-mode"}
+    return any(word.partition("=")[0] in decided for word in job.planned.asked.options)
+
+
+def metrics(job: Job) -> MetricPlan:
+    """The counters to collect: those wanted, as far as this chip has them and this version of the tool lists them.
+
+    Raises:
+        CaptureError: none is left.
+        UsageError: nobody knows how to count what is wanted.
+    """
+    chips = chips_here(job.machine)
+    planned = plan_for(chips, job.planned.asked.want)
+    return planned if job.tool is None else planned.cut_to(listed_for(job.tool, chips))
+
+
+def counted(job: Job) -> dict[str, Any]:
+    """What the sidecar says of the counters: what was wanted, what is missing of it, and the passes of a launch.
+
+    The passes are CUPTI's count; the tool itself may take more.
+    """
+    planned = metrics(job)
+    return {
+        "want": list(planned.want),
+        "absent": {each.quantity: each.reason for each in planned.absent},
+        "dropped": [each.metric for each in planned.dropped],
+        "passes": {chip: count.passes for chip, count in passes_of(planned.names, planned.chips).items()},
+    }
+
+
+def notes(job: Job) -> tuple[str, ...]:
+    """What the user should know of this capture before it starts, a line each."""
+    launcher, opening = job.planned.launcher, job.opening
+    said = []
+    if launcher.replays:
+        said += [
+            f"{each.metric} is left out: this version of the tool does not list it" for each in metrics(job).dropped
+        ]
+    if _waits_for_ranks(job) and not communicates(job):
+        said.append(
+            "several ranks: communication kernels are left out, for the replay of one would wait for the other ranks "
+            "for ever; --replay-mode range takes them in"
+        )
+    limits = {"--launch-count", "--kernel-name", "--kernel-id", "--nvtx-include"}
+    limited = any(word.partition("=")[0] in limits for word in job.planned.asked.options)
+    if launcher.replays and opening is not None and opening.kind == "all" and not limited:
+        said.append(
+            "every launch of the whole run is replayed, which takes long; --window START:STOP (optimizer steps) or "
+            "--launch-count N looks at fewer"
+        )
+    return tuple(said)
+
+
+def script_of(launcher: Launcher) -> AbstractContextManager[Path]:
+    """The path of ``profilers/NAME.sh``, for as long as the context is open."""
+    return as_file(files("ds2prof.profilers").joinpath(f"{launcher.name}.sh"))
+
+
+def _waits_for_ranks(job: Job) -> bool:
+    """Whether replaying a communication kernel would wait for ranks that do not replay it."""
+    return job.planned.launcher.replays and several_ranks(job.planned.program, job.environ)
+
+
+def _without_communication() -> tuple[str, str]:
+    """The filter of Nsight Compute that leaves communication kernels out, by their functions' names."""
+    words = [word for kind, words in KERNEL_RULES if kind == "communication" for word in words]
+    return "--kernel-name", f"regex:^(?!(?i).*({'|'.join(words)}))"
+
+
+def _for_program(job: Job) -> Mapping[str, str]:
+    """The environment that the program needs for the window; it is part of the command line."""
+    window = job.steps
+    if window is None or job.planned.injects is not None:  # a launcher that injects reads the window itself
+        return {}
+    path = os.pathsep.join([str(_injection_site()), *filter(None, [job.environ.get("PYTHONPATH")])])
+    steps = {ENV_PROFILE_START: str(window.start), ENV_PROFILE_STOP: str(window.stop)}
+    return {"PYTHONPATH": path, "DS2PROF_INJECT": "signal", **steps}
+
+
+def _injection_site() -> Path:
+    """The folder whose ``sitecustomize.py`` loads ds2prof's part into a Python that starts with it on its path."""
+    return Path(__file__).resolve().parent / "inject" / "site"
