@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ds2prof import nvidia_smi, surroundings
+from ds2prof.asking import Reply
+from ds2prof.nvidia_smi import GpuState, Slice
+from ds2prof.surroundings import CAP_PERFMON, CAP_SYS_ADMIN, PROC, first_match, text_of, version_key
 from ds2prof.units import BYTES_PER_MIB, HZ_PER_MHZ
 
-PROC: Final = Path("/proc")
-_CAP_SYS_ADMIN: Final = 21
-_CAP_PERFMON: Final = 38
-_SMI_LIMIT_S: Final = 20
+_RESTRICTS_SINCE: Final = (418, 43)
+"""The driver that began to keep counters for administrators."""
+_PERFMON_SINCE: Final = (565,)
+"""The driver that began to take CAP_PERFMON for enough."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Gpu:
     uuid: str | None
     compute_capability: str | None
     memory_bytes: int | None
+    mig: bool | None = None
+    """Whether it is divided (MIG mode); None where it cannot be, or that is unknown."""
+    slices: tuple[Slice, ...] = ()
+    """Its MIG devices, those that ``CUDA_VISIBLE_DEVICES`` leaves."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +51,56 @@ class Machine:
     """The newest CUDA version that the driver offers."""
     counters_permitted: bool | None = None
     cpu: str | None = None
+    hidden: tuple[Gpu, ...] = ()
+    """GPUs that are here and that ``CUDA_VISIBLE_DEVICES`` leaves out."""
+    states: tuple[GpuState, ...] = ()
+    smi_trouble: Reply | None = None
+    """What nvidia-smi said instead of an answer; None where it answers."""
+    admin_only: bool | None = None
+    """Whether the driver keeps hardware counters for administrators."""
+    container: str | None = None
+    rootless: bool = False
+    """Whether the privileges that this process has end with its container."""
+    wsl: bool = False
 
     def devices(self, *, cpu_only: bool = False) -> list[dict[str, Any]]:
         """The devices as the sidecar lists them: the GPUs, else the CPU."""
         if self.gpus and not cpu_only:
-            return [{"device": "cuda", **asdict(gpu)} for gpu in self.gpus]
+            return [{"device": "cuda", **_known(gpu)} for gpu in self.gpus]
         return [{"device": "cpu", "name": self.cpu, "threads": os.cpu_count()}]
+
+    def state_of(self, gpu: Gpu) -> GpuState:
+        """What nvidia-smi reports of that GPU; all unknown where it reports nothing."""
+        alike = (state for state in self.states if state.uuid is not None and state.uuid == gpu.uuid)
+        return next(alike, GpuState())
 
 
 def find_machine(environ: Mapping[str, str] = os.environ, *, proc: Path = PROC) -> Machine:
-    """What this machine has, as far as ``CUDA_VISIBLE_DEVICES`` lets a program see it."""
-    gpus = visible(_smi_gpus() or _proc_gpus(proc), environ.get("CUDA_VISIBLE_DEVICES"))
-    cpu = _first_match(r"(?m)^model name\s*:\s*(.+?)\s*$", _text(proc / "cpuinfo"))
-    if not gpus:
-        return Machine(cpu=cpu)
-    overview = _smi()
+    """What this machine has, as far as ``CUDA_VISIBLE_DEVICES`` lets a program see it.
+
+    Args:
+        environ: the environment of the program.
+        proc: the folder to read as /proc; its parent is the root of the file system.
+    """
+    present, trouble = _smi_gpus()
+    seen = nvidia_smi.overview() if present else nvidia_smi.Overview()
+    driver = seen.driver or surroundings.kernel_module(proc)
+    present = [_with_slices(gpu, seen.states) for gpu in present or _proc_gpus(proc)]
+    left = visible(present, environ.get("CUDA_VISIBLE_DEVICES"))
+    kept = {gpu.ordinal for gpu in left}
     return Machine(
-        gpus=gpus,
-        driver=_first_match(r"Driver Version:\s*([\d.]+)", overview) or _kernel_module(proc),
-        cuda=_first_match(r"CUDA Version:\s*([\d.]+)", overview),
-        counters_permitted=_counters_permitted(proc),
-        cpu=cpu,
+        gpus=left,
+        driver=driver,
+        cuda=seen.cuda,
+        counters_permitted=_counters_permitted(proc, driver) if present else None,
+        cpu=first_match(r"(?m)^model name\s*:\s*(.+?)\s*$", text_of(proc / "cpuinfo")),
+        hidden=tuple(gpu for gpu in present if gpu.ordinal not in kept),
+        states=seen.states,
+        smi_trouble=trouble,
+        admin_only=surroundings.admin_only(proc),
+        container=surroundings.container(environ, proc=proc),
+        rootless=surroundings.in_user_namespace(proc),
+        wsl=surroundings.is_wsl(proc),
     )
 
 
@@ -83,7 +119,7 @@ def visible(gpus: Sequence[Gpu], choice: str | None) -> tuple[Gpu, ...]:
 
 def clocks() -> list[dict[str, Any]] | None:
     """The clocks of every GPU at this moment, with its temperature; None where they cannot be read."""
-    rows = _smi_rows("index,clocks.sm,clocks.mem,clocks.max.sm,temperature.gpu")
+    rows, _ = nvidia_smi.rows("index,clocks.sm,clocks.mem,clocks.max.sm,temperature.gpu")
     return [
         {
             "ordinal": _scaled(ordinal),
@@ -96,37 +132,43 @@ def clocks() -> list[dict[str, Any]] | None:
     ] or None
 
 
+def _known(gpu: Gpu) -> dict[str, Any]:
+    """The GPU's fields, those of MIG left out where there is no MIG."""
+    facts = asdict(gpu)
+    if not gpu.mig:
+        del facts["mig"], facts["slices"]
+    return facts
+
+
 def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
-    if entry.isdigit():
+    if entry.isdecimal():
         return next((gpu for gpu in gpus if gpu.ordinal == int(entry)), None)
-    if entry.startswith("MIG-"):  # a slice: which GPU it is cut from, nvidia-smi -L alone tells
-        return gpus[0] if len(gpus) == 1 else None
+    if entry.startswith("MIG-"):
+        return _cut_from(gpus, entry)
     return next((gpu for gpu in gpus if entry.startswith("GPU-") and (gpu.uuid or "").startswith(entry)), None)
 
 
-def _smi(*arguments: str) -> str:
-    """What nvidia-smi prints; nothing where it is missing or fails."""
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=_SMI_LIMIT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+def _cut_from(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
+    """The GPU that a MIG device is cut from, with that slice alone.
+
+    ``MIG-<uuid>`` names the slice, ``MIG-GPU-<uuid>/<instance>/<instance>`` (drivers before 470) names its GPU.
+    """
+    for gpu in gpus:
+        chosen = tuple(piece for piece in gpu.slices if piece.uuid == entry)
+        if chosen:
+            return replace(gpu, slices=chosen)
+        if gpu.uuid is not None and entry.startswith(f"MIG-{gpu.uuid}/"):
+            return gpu
+    return gpus[0] if len(gpus) == 1 and not gpus[0].slices else None
 
 
-def _smi_rows(fields: str) -> list[list[str]]:
-    """The rows of a query of nvidia-smi, those of the wrong width left out."""
-    text = _smi(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    return [row for row in rows if len(row) == fields.count(",") + 1]
-
-
-def _smi_gpus() -> list[Gpu]:
-    rows = _smi_rows("index,uuid,memory.total,compute_cap,name")
-    if not rows:  # drivers before 510 refuse a query that asks for compute_cap
-        rows = [[*row[:3], "", row[3]] for row in _smi_rows("index,uuid,memory.total,name")]
-    return [
+def _smi_gpus() -> tuple[list[Gpu], Reply | None]:
+    """The GPUs that nvidia-smi lists, and what it said where it lists none."""
+    rows, reply = nvidia_smi.rows("index,uuid,memory.total,compute_cap,name")
+    if not rows and reply.state not in ("missing", "hangs"):  # drivers before 510 refuse to be asked for compute_cap
+        rows, reply = nvidia_smi.rows("index,uuid,memory.total,name")
+        rows = [[*row[:3], "", row[3]] for row in rows]
+    gpus = [
         Gpu(
             ordinal=int(index),
             name=name,
@@ -135,18 +177,24 @@ def _smi_gpus() -> list[Gpu]:
             memory_bytes=_scaled(memory, BYTES_PER_MIB),
         )
         for index, uuid, memory, capability, name in rows
-        if index.isdigit()
+        if index.isdecimal()
     ]
+    return gpus, None if gpus else reply
+
+
+def _with_slices(gpu: Gpu, states: Sequence[GpuState]) -> Gpu:
+    state = next((state for state in states if state.uuid is not None and state.uuid == gpu.uuid), GpuState())
+    return replace(gpu, mig=state.mig, slices=state.slices)
 
 
 def _proc_gpus(proc: Path) -> list[Gpu]:
     """The GPUs as the kernel module lists them, for containers that have the driver without nvidia-smi."""
-    texts = [_text(path) for path in sorted((proc / "driver" / "nvidia" / "gpus").glob("*/information"))]
+    texts = [text_of(path) for path in sorted((proc / "driver" / "nvidia" / "gpus").glob("*/information"))]
     return [
         Gpu(
             ordinal=ordinal,
-            name=_first_match(r"(?m)^Model:\s*(.+?)\s*$", text) or "NVIDIA GPU",
-            uuid=_first_match(r"(?m)^GPU UUID:\s*(GPU-[0-9a-f-]+)\s*$", text),
+            name=first_match(r"(?m)^Model:\s*(.+?)\s*$", text) or "NVIDIA GPU",
+            uuid=first_match(r"(?m)^GPU UUID:\s*(GPU-[0-9a-f-]+)\s*$", text),
             compute_capability=None,
             memory_bytes=None,
         )
@@ -154,40 +202,25 @@ def _proc_gpus(proc: Path) -> list[Gpu]:
     ]
 
 
-def _kernel_module(proc: Path) -> str | None:
-    """The version of the driver's kernel module."""
-    return _first_match(r"Kernel Module[^\n]*?\s(\d+\.\d+(?:\.\d+)?)\s", _text(proc / "driver" / "nvidia" / "version"))
-
-
-def _counters_permitted(proc: Path) -> bool | None:
+def _counters_permitted(proc: Path, driver: str | None) -> bool | None:
     """Whether the driver lets this process read hardware counters: everybody may, or we are an administrator.
 
-    Root in a container is none without CAP_SYS_ADMIN or CAP_PERFMON.
+    Root in a container is none without CAP_SYS_ADMIN, or CAP_PERFMON where the driver takes that. Under WSL Windows
+    decides, which is not asked.
     """
-    admin_only = _first_match(r"(?m)^RmProfilingAdminOnly:\s*(\d+)", _text(proc / "driver" / "nvidia" / "params"))
-    if admin_only == "0":
+    restricted = surroundings.admin_only(proc)
+    if restricted is False or () < version_key(driver) < _RESTRICTS_SINCE:
         return True
-    capabilities = _first_match(r"(?m)^CapEff:\s*([0-9a-f]+)", _text(proc / "self" / "status"))
-    if capabilities is None:
+    held = surroundings.capabilities(proc)
+    if held is None or surroundings.is_wsl(proc):
         return None
-    held = int(capabilities, 16)
-    if held >> _CAP_SYS_ADMIN & 1 or held >> _CAP_PERFMON & 1:
+    if held >> CAP_SYS_ADMIN & 1:
         return True
-    return False if admin_only is not None else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _first_match(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found.group(1) if found else None
+    if held >> CAP_PERFMON & 1 and version_key(driver) >= _PERFMON_SINCE:
+        return True
+    return False if restricted else None
 
 
 def _scaled(text: str, factor: int = 1) -> int | None:
     """A whole number in base units; None for nvidia-smi's ``[N/A]``."""
-    return int(text) * factor if text.isdigit() else None
+    return int(text) * factor if text.isdecimal() else None
