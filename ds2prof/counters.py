@@ -1,10 +1,8 @@
 """Hardware counters: what each chip calls the canonical pipes, and which metric of a file stands for a pipe.
 
 A pipe's number is its share of its own peak rate. Nsight Compute offers it under several names, not all of them on
-every chip, and over two denominators. One name is chosen per pipe and file, never mixed across launches.
-
-Source of every availability below: the metric lists of NVIDIA's libnvperf_host (2026.3.1 and, for GV100, which that
-release no longer has, an earlier list), enumerated chip by chip with its metrics evaluator.
+every chip, and over two denominators. One name is chosen per pipe and file, never mixed across launches. Which chip
+has which metric stands in :mod:`ds2prof.metric_table`.
 """
 
 from __future__ import annotations
@@ -12,56 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
+from ds2prof.metric_table import AVAILABILITY, CHIPS, DEPRECATED, SINCE_HOPPER
+
 PIPES: Final = ("fma", "fp16", "fp64", "tensor", "tc", "xu", "alu", "lsu", "tma")
 """The canonical pipes. ``xu`` is the special function unit (SFU); ``tc`` and ``tma`` exist on late chips only."""
 
 CYCLES: Final = "gpc__cycles_elapsed.max"
 DURATION: Final = "gpu__time_duration.sum"
 CLOCK: Final = "gpc__cycles_elapsed.avg.per_second"
-
-_BEFORE_GA102: Final = ("GV100", "TU102", "TU104", "TU106", "TU116", "TU117", "GA100")
-_GA10X: Final = ("GA102", "GA103", "GA104", "GA106", "GA107", "GA10B")
-_AD10X: Final = ("AD102", "AD103", "AD104", "AD106", "AD107")
-_GB1XX: Final = ("GB100", "GB102", "GB110", "GB112", "GB10B")
-_GB2XX: Final = ("GB202", "GB203", "GB205", "GB206", "GB207", "GB20B", "GB20C")
-_SINCE_HOPPER: Final = ("GH100", *_GB1XX, *_GB2XX, "GR100")
-_SINCE_GA102: Final = (*_GA10X, *_AD10X, *_SINCE_HOPPER)
-
-CHIPS: Final = (*_BEFORE_GA102, *_SINCE_GA102)
-"""The 32 chips whose metric names are known, oldest architecture first."""
-
-AVAILABILITY: Final[dict[str, tuple[str, ...]]] = {
-    "gpc__cycles_elapsed": CHIPS,
-    "gpu__time_duration": CHIPS,
-    "sm__cycles_active": CHIPS,
-    "sm__cycles_elapsed": CHIPS,
-    "sm__inst_executed_pipe_fma": CHIPS,
-    "sm__pipe_fma_cycles_active": CHIPS,
-    "sm__inst_executed_pipe_fp16": _BEFORE_GA102,
-    "sm__inst_executed_pipe_fma_type_fp16": _SINCE_GA102,
-    "sm__inst_executed_pipe_fp64": CHIPS,
-    "sm__pipe_fp64_cycles_active": CHIPS,
-    "sm__inst_executed_pipe_tensor": CHIPS,
-    "sm__inst_executed_pipe_tensor_v2": _AD10X,
-    "sm__pipe_tensor_cycles_active": CHIPS,
-    "sm__pipe_tensor_cycles_active_v2": _AD10X,
-    "sm__inst_executed_pipe_tc": (*_GB1XX, "GR100"),
-    "sm__pipe_tc_cycles_active": (*_GB1XX, "GR100"),
-    "sm__inst_executed_pipe_xu": CHIPS,
-    "sm__pipe_xu_cycles_active": ("GB110", "GB112", "GR100"),
-    "sm__inst_executed_pipe_alu": CHIPS,
-    "sm__pipe_alu_cycles_active": CHIPS,
-    "sm__inst_executed_pipe_lsu": CHIPS,
-    "sm__inst_executed_pipe_tma": _SINCE_HOPPER,
-    "sm__pipe_tma_cycles_active": _SINCE_HOPPER,
-}
-"""Base metric -> the chips that have it. Every base metric that ds2prof asks for or prefers is here."""
-
-DEPRECATED: Final = {
-    "sm__inst_executed_pipe_tensor": _AD10X,
-    "sm__pipe_tensor_cycles_active": _AD10X,
-}
-"""Base metric -> the chips where it is still listed but has a ``_v2`` successor, which is preferred."""
 
 PREFERENCE: Final[dict[str, tuple[str, ...]]] = {
     # Counts first: the ancestor's metric, and every instruction takes one slot. The cycles say the same: from GA102 on
@@ -99,6 +55,9 @@ TBD_PIPES: Final[dict[str, tuple[str, ...]]] = {
 }
 """The lines of the TBD suite's Core-Utilization-Analyzer, in its order -> its metrics, or today's name for the same."""
 
+_TELLING: Final = frozenset(base for bases in (*PREFERENCE.values(), *TBD_PIPES.values()) for base in bases)
+"""The metrics that tell chips apart in a file; tools of other years list some of the others on other chips."""
+
 ACTIVE_CYCLES: Final = ("sm__cycles_active.avg",)
 ELAPSED_CYCLES: Final = ("sm__cycles_elapsed.avg", "sm__cycles_elapsed.max", CYCLES)
 """What turns a share of active cycles into one of elapsed cycles, the best first.
@@ -107,13 +66,20 @@ The SMs run on the GPC's clock: with ``gpc__cycles_elapsed.max`` for the elapsed
 two real reports (A100, RTX 3070) hold over both denominators came out within 0.15 % of Nsight Compute's own.
 """
 
-_ELAPSED: Final = "pct_of_peak_sustained_elapsed"
-_SHARES: Final = (_ELAPSED, "pct_of_peak_burst_elapsed", "pct_of_peak_sustained_active", "pct_of_peak_burst_active")
+ELAPSED_SHARE: Final = "pct_of_peak_sustained_elapsed"
+"""The submetric that is collected: the share of the sustained peak over elapsed cycles."""
+_SHARES: Final = (
+    ELAPSED_SHARE,
+    "pct_of_peak_burst_elapsed",
+    "pct_of_peak_sustained_active",
+    "pct_of_peak_burst_active",
+)
 """Submetrics that give a share of peak, the best first; burst ones are found in old files only."""
 
 _PREFIXES: Final = ("breakdown:", "group:", "pmsampling:", "warpsampling:")
 _ROLLUPS: Final = frozenset({"avg", "max", "min", "sum"})
-_UNKNOWN_CHIP_PIPES: Final = ("fma", "tensor", "xu", "fp64")
+UNKNOWN_CHIP_PIPES: Final = ("fma", "tensor", "xu", "fp64")
+"""The pipes to collect where nothing is known of the chip."""
 
 
 class MetricName(NamedTuple):
@@ -186,7 +152,7 @@ def chips_with(names: Iterable[str]) -> tuple[str, ...]:
 
     All chips where the names contradict each other, as those of a file merged from several GPUs do.
     """
-    known = {base for base in (parse_metric(name).base for name in names) if base in AVAILABILITY}
+    known = {base for base in (parse_metric(name).base for name in names) if base in _TELLING}
     return tuple(chip for chip in CHIPS if all(chip in AVAILABILITY[base] for base in known)) or CHIPS
 
 
@@ -239,13 +205,23 @@ def core_metrics(chip: str | Collection[str] | None) -> tuple[str, ...]:
     ancestor's four lines are made of those alone, and would be ``n/a`` without.
     """
     known = _known(chip)
-    shares = []
-    for pipe in PIPES if known else _UNKNOWN_CHIP_PIPES:
-        fitting = [base for base in PREFERENCE[pipe] if (known or set(CHIPS)) <= set(AVAILABILITY[base])]
-        current = [base for base in fitting if known.isdisjoint(DEPRECATED.get(base, ()))] or fitting
-        counted = [base for base in current[1:] if base in TBD_PIPES.get(pipe, ())]
-        shares += [f"{base}.avg.{_ELAPSED}" for base in current[:1] + counted]
-    return (CYCLES, DURATION, CLOCK, *shares)
+    bases = [base for pipe in (PIPES if known else UNKNOWN_CHIP_PIPES) for base in collected(pipe, known)]
+    return (CYCLES, DURATION, CLOCK, *(f"{base}.avg.{ELAPSED_SHARE}" for base in bases))
+
+
+def collected(pipe: str, chips: Collection[str], *, listed: Collection[str] | None = None) -> tuple[str, ...]:
+    """The base metrics to collect for ``pipe``: the one that is read, and the ancestor's where it is another.
+
+    Those that all ``chips`` have (all known chips where none is given), as far as the tool lists them. A metric that is
+    deprecated on one of the chips is passed over where there is another.
+    """
+    fitting = [
+        base
+        for base in PREFERENCE[pipe]
+        if (set(chips) or set(CHIPS)) <= set(AVAILABILITY[base]) and (listed is None or base in listed)
+    ]
+    current = [base for base in fitting if set(chips).isdisjoint(DEPRECATED.get(base, ()))] or fitting
+    return tuple(current[:1] + [base for base in current[1:] if base in TBD_PIPES.get(pipe, ())])
 
 
 def _known(chip: str | Collection[str] | None) -> frozenset[str]:
@@ -268,8 +244,8 @@ def _choice(pipe: str, base: str, share: str, *, names: frozenset[str], warning:
 
 def _warning(base: str, chips: Collection[str]) -> str | None:
     """What to say when ``base`` is read on one of ``chips``; None where nothing is wrong with it."""
-    if base in TBD_PIPES["tensor"] and any(chip in _SINCE_HOPPER for chip in chips):
-        since = "on this chip" if all(chip in _SINCE_HOPPER for chip in chips) else "if this chip is Hopper or later,"
+    if base in TBD_PIPES["tensor"] and any(chip in SINCE_HOPPER for chip in chips):
+        since = "on this chip" if all(chip in SINCE_HOPPER for chip in chips) else "if this chip is Hopper or later,"
         return (
             f"{base} counts instructions, and {since} one instruction is a whole warpgroup's product: the pipe "
             f"was busier than the number says; collect sm__pipe_tensor_cycles_active"

@@ -23,7 +23,34 @@ LAYERS = {
 }
 """The layer of a top-level name inside ds2prof; what is not named here is vocabulary, layer 1."""
 VOCABULARY = 1
-LAUNCH_SIDE = {"launch", "launchers", "machine", "outcome", "processes", "provenance"}
+LAUNCH_SIDE = {
+    "asking",
+    "boundedlog",
+    "calibration",
+    "calibration_counts",
+    "calibration_runs",
+    "checks",
+    "condition",
+    "doctor",
+    "finding",
+    "gpu_checks",
+    "installed",
+    "launch",
+    "launchers",
+    "leftovers",
+    "machine",
+    "metric_passes",
+    "metric_passes_child",
+    "metric_plans",
+    "nvidia_smi",
+    "outcome",
+    "processes",
+    "provenance",
+    "sampling",
+    "surroundings",
+    "tool_checks",
+    "watching",
+}
 WORK = {"analysis", "parsers", "launch", "train"}
 TORCH_ALLOWED = {"train", "inject"}
 

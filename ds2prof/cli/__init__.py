@@ -17,6 +17,9 @@ from ds2prof.errors import Ds2profError
 COMMANDS: Final = {
     "parse": ("ds2prof.cli.parse", "Read profiler files: core utilization, kernels, phases, iterations."),
     "run": ("ds2prof.cli.run", "Run a command under a profiler and keep the measurement."),
+    "metrics": ("ds2prof.cli.metrics", "Say which hardware counters a chip has, and plan what to collect."),
+    "doctor": ("ds2prof.cli.doctor", "Say what works on this machine, and what to do about the rest."),
+    "calibrate": ("ds2prof.cli.calibrate", "Measure what each way to capture costs on this machine."),
 }
 """Command -> (module with ``command``, one line of help)."""
 
