@@ -21,6 +21,8 @@ ENV_CAPTURE: Final = "DS2PROF_CAPTURE"
 """Set in every process of a capture that ds2prof started, to a value of its own."""
 ENV_MEASUREMENTS: Final = "DS2PROF_MEASUREMENTS"
 """The folder that captures write to, where it is not ``measurements``."""
+ENV_STATUS: Final = "DS2PROF_STATUS"
+"""A file that the program of a capture tells its progress in, a line each."""
 ENV_CORPUS: Final = "DS2PROF_CORPUS"
 
 STEMS: Final = {

@@ -10,6 +10,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
+from ds2prof.calibration import mode_name, overhead_for
 from ds2prof.errors import CaptureError
 from ds2prof.job import STATUS_SUFFIX, Job, Plan
 from ds2prof.launchers import find_importer
@@ -95,7 +96,8 @@ def put_in_place(
     """
     for path, partial in found.items():
         refuse_existing(path, force=force)  # another capture may have been quicker
-        sidecar = write_sidecar(path, merged(facts, read_sidecar(partial)))
+        complete = merged(facts, read_sidecar(partial))
+        sidecar = write_sidecar(path, {**complete, "calibrated_overhead_ns": _calibrated(job, complete)})
         try:
             for ending in job.planned.launcher.besides:
                 extra = _beside(partial, job.planned, ending)
@@ -107,6 +109,19 @@ def put_in_place(
             raise CaptureError(f"{path}: cannot be put in place: {error.strerror}") from None
     log_of(job.planned.output).unlink(missing_ok=True)
     return tuple(found)
+
+
+def _calibrated(job: Job, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What this capture cost, as far as a calibration beside it tells."""
+    planned = job.planned
+    return overhead_for(
+        planned.output.parent,
+        mode=mode_name(planned.launcher.name, detail=planned.asked.detail),
+        machine=job.machine,
+        program=planned.program,
+        facts=facts,
+        options=planned.asked.options,
+    )
 
 
 def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import as_file, files
@@ -21,7 +22,6 @@ from ds2prof.metric_plans import MetricPlan, chips_here, listed_for, plan_for
 from ds2prof.provenance import option
 from ds2prof.ranks import several_ranks
 
-ENV_STATUS: Final = "DS2PROF_STATUS"
 _OURS: Final = (
     *("DETAIL", "DRY_RUN", "ENVIRONMENT", "INJECT", "INJECT_OUTPUT", "INJECT_SITE"),
     *("METRICS", "OPTIONS", "OUTPUT", "STATUS", "TOOL", "WINDOW"),
@@ -38,8 +38,8 @@ def told(job: Job, output: Path) -> dict[str, str]:
     """
     launcher, asked = job.planned.launcher, job.planned.asked
     said = {name: value for name, value in job.environ.items() if name.removeprefix("DS2PROF_") not in _OURS}
-    if launcher.tools:
-        said["DS2PROF_TOOL"] = job.tool or launcher.tools[0]
+    # A launcher without a tool of its own is part of the program, or of ds2prof and runs on our Python.
+    said["DS2PROF_TOOL"] = (job.tool or launcher.tools[0]) if launcher.tools else sys.executable
     if launcher.replays:
         said["DS2PROF_METRICS"] = ",".join(metrics(job).names)
     if job.opening is not None:

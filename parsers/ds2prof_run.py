@@ -1,4 +1,4 @@
-"""The run log that the training loop writes without any profiler: ``run_bs<batch>.jsonl``.
+"""The run log that the training loop writes: ``run_bs<batch>.jsonl`` without any profiler, else where it is told to.
 
 Grammar, one JSON object a line::
 
@@ -8,7 +8,8 @@ Grammar, one JSON object a line::
     stretch    := {"stretch": {"first": n, "stop": n, "wall_ns": n, "samples": n, "audio_s": x, "padded_s": x}}
 
 ``wall_ns`` of an iteration is the host's view; the stretch lies between two device synchronizations, so that rates are
-computed from it alone. A file without it was cut off. A number that cannot be (below zero, over a week, beyond 64 bits)
+computed from it alone; with a profiler (``profiler`` in the header) there are none, since it slowed what it looked at.
+A file without a stretch was cut off. A number that cannot be (below zero, over a week, beyond 64 bits)
 is not known; lines that are neither are left out, and both are reported by count.
 """
 
@@ -64,6 +65,8 @@ def _loaded(source: Source) -> Loaded:
         warnings.append(
             f"{source.name}: ends before its closing line; rates are not known, what follows is what was kept"
         )
+    if header.get("profiler") is not None:
+        warnings.append(f"{source.name}: a profiler looked on, which takes time itself; no throughput is read from it")
     meta = Meta(
         file=source.name,
         tool="ds2prof train",

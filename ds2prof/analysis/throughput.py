@@ -47,6 +47,8 @@ def log_totals(profile: Profile) -> dict[str, Any]:
 def throughput(profile: Profile) -> dict[str, float | None]:
     """Rates over the stretch between the two fences; None where the log was cut off before its closing line.
 
+    None as well where a profiler looked on: that is no rate of the training.
+
     ``audio_s_per_s`` counts the utterances' own seconds, ``padded_s_per_s`` those that the padding adds to as well.
     Rates that a log or a result of another system states are given as it states them.
     """
@@ -56,7 +58,7 @@ def throughput(profile: Profile) -> dict[str, float | None]:
         return {f"{key}_per_s": stated.get(f"{key}_per_s") for key in keys}
     stretch: Mapping[str, Any] = profile.meta.facts.get("stretch") or {}
     wall_ns = stretch.get("wall_ns")
-    known = isinstance(wall_ns, int) and wall_ns > 0
+    known = isinstance(wall_ns, int) and wall_ns > 0 and profile.meta.facts.get("profiler") is None
     return {
         f"{key}_per_s": stretch[key] * units.NS_PER_S / wall_ns
         if known and isinstance(stretch.get(key), (int, float))

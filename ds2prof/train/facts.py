@@ -38,8 +38,10 @@ class Clock:
         return time.perf_counter_ns() - self.started_ns
 
 
-def run_header(settings: Settings, device: Device, *, parameters: int, clock: Clock) -> dict[str, Any]:
-    """The first line of a run log, its schema left out."""
+def run_header(
+    settings: Settings, device: Device, *, parameters: int, clock: Clock, costs: Mapping[str, int | None]
+) -> dict[str, Any]:
+    """The first line of a run log, its schema left out; ``costs`` is what the capture took, step by step."""
     return {
         "preset": settings.preset,
         "batch_size": settings.batch_size,
@@ -51,6 +53,8 @@ def run_header(settings: Settings, device: Device, *, parameters: int, clock: Cl
         "warmup": settings.window.start,
         "iterations": settings.iterations,
         "window": _window(settings),
+        "profiler": None if settings.profiler == "none" else settings.profiler,
+        **costs,
         "tool_version": ds2prof.__version__,
         "torch_version": str(torch.__version__),
         "started_utc": clock.started_utc,
@@ -61,7 +65,7 @@ def sidecar(settings: Settings, device: Device, *, clock: Clock, folder: Path) -
     """The fields of the sidecar beside the run's measurement; ``folder`` is the checkout, if it is one."""
     by_torch = settings.profiler == "torch"
     return {
-        "tool": "torch.profiler" if by_torch else "ds2prof train",
+        "tool": {"torch": "torch.profiler", "memory": "ds2prof memory"}.get(settings.profiler, "ds2prof train"),
         "tool_version": str(torch.__version__) if by_torch else ds2prof.__version__,
         "command": shlex.join(sys.orig_argv),
         "preset": settings.preset,
@@ -76,6 +80,7 @@ def sidecar(settings: Settings, device: Device, *, clock: Clock, folder: Path) -
         "dur_ns": clock.elapsed_ns(),
         "exit_code": 0,
         "tag": settings.tag,
+        **({"detail": settings.detail} if by_torch else {}),
     }
 
 

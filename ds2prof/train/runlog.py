@@ -1,4 +1,7 @@
-"""The log of a run without a profiler: how fast it trained, iteration by iteration and over a fenced stretch.
+"""The log of a run: how long it trained, iteration by iteration and over a fenced stretch.
+
+Without a profiler that is how fast it trains. ``--run-log`` keeps one beside a profiler too, from which the profiler's
+cost is told and nothing else: its first line names the profiler, and no throughput is read from it.
 
 ``run_bs<batch>.jsonl`` holds one JSON object a line, schema ``ds2prof-run/1``:
 
@@ -8,8 +11,10 @@
     {"stretch": {"first": 5, "stop": 20, "wall_ns": ..., "samples": ..., "audio_s": ..., "padded_s": ...}}  last line
 
 First line: ``preset, batch_size, precision, device, device_name, parameters, seed, warmup, iterations, window,
-tool_version, torch_version, started_utc``. ``warmup`` is how many iterations lie before the stretch; ``window`` is
-null, or the ``{"start", "stop"}`` that was asked for and is then the stretch.
+profiler, prepare_ns, start_ns, stop_ns, tool_version, torch_version, started_utc``. ``warmup`` is how many iterations
+lie before the stretch; ``window`` is null, or the ``{"start", "stop"}`` that was asked for and is then the stretch.
+``profiler`` is null, or who looked on: ``torch``, or ``external`` for one outside, which knows its own name. What it
+took to prepare, start and stop it lies outside of the stretch and is null without one.
 
 An iteration: ``wall_ns`` is the host's time from its start to the start of the next one, or to the closing fence.
 The device is not waited for in between, so a single value says when the host was done, not the device. ``audio_s`` is

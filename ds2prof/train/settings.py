@@ -11,6 +11,7 @@ from typing import Final
 
 from ds2prof.config import (
     ANCESTOR_WINDOWS,
+    COUNTER_WINDOW_GPU,
     DEFAULTS_CPU,
     DEFAULTS_GPU,
     ENV_PROFILE_START,
@@ -21,10 +22,10 @@ from ds2prof.errors import CaptureError, Ds2profError, UsageError
 from ds2prof.measurements import measurement_name, refuse_existing
 
 PRECISIONS: Final = ("fp32", "tf32", "bf16")
-PROFILERS: Final = ("none", "torch", "external")
+PROFILERS: Final = ("none", "torch", "memory", "external")
 DEFAULT_ITERATIONS: Final = 20
 _LARGEST_DEFAULT_WARMUP: Final = 5
-_EXTENSIONS: Final = {"none": ("run", "jsonl"), "torch": ("torch", "json.gz")}
+_EXTENSIONS: Final = {"none": ("run", "jsonl"), "torch": ("torch", "json.gz"), "memory": ("memory", "csv")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class Options:
     warmup: int | None = None
     seed: int = 1
     output: Path | None = None
+    run_log: Path | None = None
+    detail: bool = False
     tag: str | None = None
     force: bool = False
 
@@ -57,7 +60,7 @@ class Settings:
         preset: Name of the workload.
         batch_size: Utterances in a step.
         precision: ``fp32``, ``tf32`` or ``bf16``.
-        profiler: ``none``, ``torch`` or ``external``.
+        profiler: ``none``, ``torch``, ``memory`` or ``external``.
         window: The fenced iterations: what the profiler records, or what throughput is taken from.
         window_given: False where the window is only what the warm-up leaves of the run.
         iterations: How many are run; 0 builds the model and stops.
@@ -66,6 +69,8 @@ class Settings:
         output: The file to be written, None where there is none.
         tag: The part of its name that the user chose.
         force: Whether it may replace another.
+        detail: Whether torch's profiler records what attribution needs besides.
+        run_log: Where the iterations' times go, None where they are not kept. Without a profiler that is ``output``.
     """
 
     preset: str
@@ -80,6 +85,8 @@ class Settings:
     output: Path | None
     tag: str | None
     force: bool
+    run_log: Path | None = None
+    detail: bool = False
 
 
 def resolve(options: Options, *, on_gpu: bool, environ: Mapping[str, str], folder: Path) -> Settings:
@@ -97,8 +104,10 @@ def resolve(options: Options, *, on_gpu: bool, environ: Mapping[str, str], folde
     _refuse_idle_options(options)
     defaults = DEFAULTS_GPU if on_gpu else DEFAULTS_CPU
     batch_size = options.batch_size or defaults.batch_sizes[0]
-    asked = _asked_window(options, defaults.window, environ)
+    short = on_gpu and options.profiler == "memory"  # memory is the same in each iteration that is as long
+    asked = _asked_window(options, COUNTER_WINDOW_GPU if short else defaults.window, environ)
     window = asked or _stretch(options)
+    output = _output(options, batch_size, folder)
     return Settings(
         preset=options.preset or defaults.preset,
         batch_size=batch_size,
@@ -109,9 +118,11 @@ def resolve(options: Options, *, on_gpu: bool, environ: Mapping[str, str], folde
         iterations=_iterations(options, window),
         layers=options.layers,
         seed=options.seed,
-        output=_output(options, batch_size, folder),
+        output=output,
         tag=options.tag,
         force=options.force,
+        run_log=output if options.profiler == "none" else options.run_log,
+        detail=options.detail,
     )
 
 
@@ -119,10 +130,18 @@ def _refuse_idle_options(options: Options) -> None:
     """Refuses what would have no effect, since whoever typed it expects one."""
     if options.profiler == "none" and options.layers:
         raise UsageError("--layers: names layers to a profiler; give --profiler torch or external, or leave it out")
+    if options.profiler == "memory" and options.layers:
+        raise UsageError("--layers: a memory capture tells the layers apart by itself; leave it out")
     if options.profiler != "none" and options.warmup is not None:
         raise UsageError("--warmup: is for runs without a profiler; with one, --profile-start opens the window")
     if options.profiler == "external" and options.output is not None:
         raise UsageError("--output: with --profiler external the profiler outside writes the file; name it there")
+    if options.detail and options.profiler != "torch":
+        raise UsageError("--detail: is more detail in torch's own trace; give --profiler torch, or leave it out")
+    if options.profiler == "none" and options.run_log is not None and options.output is not None:
+        raise UsageError("--run-log: without a profiler that is what --output names; leave one of the two out")
+    if options.run_log is not None and options.run_log == options.output:
+        raise UsageError("--run-log: names the same file as --output; give it another name")
     if options.window is not None and (options.profile_start is not None or options.profile_stop is not None):
         raise UsageError("--window: names a start and a stop; leave out --profile-start and --profile-stop")
 
@@ -200,7 +219,8 @@ def _output(options: Options, batch_size: int, folder: Path) -> Path | None:
         return None
     profiler, extension = _EXTENSIONS[options.profiler]
     name = measurement_name(profiler, batch_size, extension=extension, tag=options.tag)
-    return options.output or folder / name
+    named = options.output or (options.run_log if options.profiler == "none" else None)
+    return named or folder / name
 
 
 def iterations_text(window: Window) -> str:
