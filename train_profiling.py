@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 COUNT = click.IntRange(min=0)
-PROFILER_HELP = "none: measure throughput. torch: write a trace. external: signal to nsys, ncu or nvprof around it."
+PROFILER_HELP = (
+    "none: measure throughput. torch: write a trace. memory: record who holds memory. "
+    "external: signal to nsys, ncu or nvprof around it."
+)
+RUN_LOG_HELP = "Keep the iterations' times beside a profiler too, a .jsonl: what it costs, not throughput."
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -57,10 +61,14 @@ PROFILER_HELP = "none: measure throughput. torch: write a trace. external: signa
 @click.option("--window", type=click.Choice(list(ANCESTOR_WINDOWS)), help="The TBD suite's windows by name.")
 @click.option("--keep-going", is_flag=True, help="Train on behind the window instead of ending with it.")
 @click.option("--layers/--no-layers", default=False, help="Name the layers to the profiler, not only the phases.")
+@click.option("--detail", is_flag=True, help="With --profiler torch: shapes, modules, memory; slows what it records.")
 @click.option("--iterations", type=COUNT, help="How many to run; 0 prints the model's size.  [default: 20]")
 @click.option("--warmup", type=COUNT, help="Iterations before throughput counts.  [default: a quarter, 5 at most]")
 @click.option("--seed", type=COUNT, default=1, show_default=True, help="Decides weights and data.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write, a .jsonl or .json.gz.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write: .jsonl, .json.gz or .csv."
+)
+@click.option("--run-log", type=click.Path(dir_okay=False, path_type=Path), help=RUN_LOG_HELP)
 @click.option("--tag", help="Goes into the name of the file in measurements/.")
 @click.option("--force", is_flag=True, help="Replace that file if it exists.")
 def main(**options: Any) -> None:
@@ -69,6 +77,7 @@ def main(**options: Any) -> None:
     \b
     python train_profiling.py                           throughput, to measurements/run_bs4.jsonl
     python train_profiling.py --profiler torch          a trace of the window, to measurements/torch_bs4.json.gz
+    python train_profiling.py --profiler memory         who holds memory, to measurements/memory_bs4.csv
     python train_profiling.py --preset tbd --iterations 0            the model's size
     python train_profiling.py --profile-start 2 --profile-stop 4 --profiler torch --layers --tag layers
 
@@ -94,6 +103,7 @@ def run(options: Options) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from ds2prof.train import facts
     from ds2prof.train.capture import capture_for, shortcomings
+    from ds2prof.train.costs import TimedCapture
     from ds2prof.train.device import memory_errors, open_device
     from ds2prof.train.progress import Progress
     from ds2prof.train.runlog import RunLog, throughput_lines, write_run_log
@@ -106,26 +116,31 @@ def run(options: Options) -> None:
         click.echo(f"{settings.preset}: {build_model(settings, device).parameter_count():,} parameters")
         return
 
-    make_ready(settings.output, force=settings.force)  # what is there already is refused now, not after an hour
+    for path in (settings.output, settings.run_log):
+        make_ready(path, force=settings.force)  # what is there already is refused now, not after an hour
     log = RunLog(device, settings.iterations)
     progress = Progress(sys.stderr, settings.iterations)
     with memory_errors(device, settings.batch_size):
         work = set_up(settings, device)
         for note in shortcomings(settings, device, work.ranges):
             click.echo(f"train_profiling.py: {note}", err=True)
-        capture = capture_for(settings, device, ranges=work.ranges, layers=work.model.layers())
+        capture = TimedCapture(capture_for(settings, device, ranges=work.ranges, layers=work.model.layers()))
         train(work, settings, capture=capture, log=log, progress=progress)
 
     click.echo(f"{settings.preset}, batch {settings.batch_size}, {settings.precision}, {device.name or device}")
+    if settings.run_log is not None:
+        parameters = work.model.parameter_count()
+        header = facts.run_header(settings, device, parameters=parameters, clock=clock, costs=capture.costs_ns())
+        write_run_log(settings.run_log, header, log=log, window=settings.window)
     if settings.profiler == "none":
-        assert settings.output is not None, "a run log always has a path"
-        header = facts.run_header(settings, device, parameters=work.model.parameter_count(), clock=clock)
-        write_run_log(settings.output, header, log=log, window=settings.window)
         click.echo("\n".join(throughput_lines(log, settings.window)))
     else:  # no throughput here: what watches is in the way of what it watches
         click.echo(f"captured: {iterations_text(settings.window)}")
+        if settings.detail:
+            click.echo("with detail, which slows every step down: take durations from a capture without --detail")
     if settings.output is not None:
-        write_sidecar(settings.output, facts.sidecar(settings, device, clock=clock, folder=HERE))
+        told = facts.sidecar(settings, device, clock=clock, folder=HERE)
+        write_sidecar(settings.output, {**told, **capture.said()})
         if ENV_CAPTURE not in os.environ:  # else a launcher gives the file its name, and says so
             click.echo(f"wrote {settings.output}; read it with: ds2prof parse {shlex.quote(str(settings.output))}")
 

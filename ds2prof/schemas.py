@@ -146,6 +146,17 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "loss": "float",
         "skipped": "int",
     },
+    "memory": {  # what a device held at a moment of an iteration, by layer and category
+        "iteration": "int",
+        "moment": "text",  # before_forward ... after_step, peak; layer_forward, layer_backward: the highest in that layer
+        "phase": "text",  # of a peak: the phase that it was reached in
+        "device_type": "text",  # cpu, cuda, xpu
+        "device": "int",
+        "layer": "text",  # path of the module, "model" for what belongs to none
+        "category": "text",  # parts: weights, activations, ...; allocated: their sum; reserved, device_used: counts beside
+        "size_bytes": "int",
+        "operator": "text",  # of a peak: what ran
+    },
     "overhead": {
         "name": "text",
         "kind": "text",
@@ -200,6 +211,7 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "samples": ("metric", "unit", "value"),
     "rules": ("launch", "name"),
     "iterations": ("iteration",),
+    "memory": ("iteration", "moment", "category", "size_bytes"),
     "overhead": ("name",),
     "spans": ("start_ns", "dur_ns"),
     "devices": ("device",),

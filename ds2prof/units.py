@@ -55,6 +55,20 @@ def format_ns_short(dur_ns: float | None) -> str:
     return f"{dur_ns:.0f} ns"
 
 
+def format_ns_signed(dur_ns: float | None) -> str:
+    """A difference in four digits with its sign and unit: ``+1.234 ms``; a dash where unknown."""
+    return f"{'+' if dur_ns is not None and dur_ns > 0 else ''}{format_ns_short(dur_ns)}"
+
+
+def format_ns_between(low_ns: float | None, high_ns: float | None) -> str:
+    """Two differences in one unit, three digits each: ``-0.12 to +1.23 ms``; a dash where one is unknown."""
+    if low_ns is None or high_ns is None:
+        return "-"
+    largest = max(abs(low_ns), abs(high_ns))
+    unit, step = next(((unit, step) for unit, step in _TIME_STEPS if largest >= step), ("ns", 1))
+    return f"{low_ns / step:+.3g} to {high_ns / step:+.3g} {unit}"
+
+
 def format_ratio(ratio: float | None, *, digits: int = 2) -> str:
     """A ratio as percent text, ``12.34 %``; a dash where unknown."""
     return "-" if ratio is None else f"{100 * ratio:.{digits}f} %"

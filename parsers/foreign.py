@@ -37,6 +37,10 @@ SIGNS: Final[tuple[tuple[bytes, str], ...]] = (
         "the sidecar of a measurement, not the measurement; name the file without .meta.json",
     ),
     (
+        rb'\A\s*\{\s*"schema"\s*:\s*"ds2prof-calibration/',
+        "a calibration of what profilers cost, no measurement; 'ds2prof calibrate --show' prints it",
+    ),
+    (
         rb'\A\s*\{\s*"schema"\s*:\s*"[0-9.]+"[^\[]{0,400}"nodes"',
         "a PyTorch execution trace (operators without times); record one with torch.profiler instead",
     ),

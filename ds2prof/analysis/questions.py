@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ds2prof.analysis import core, kernels, phases, samples, sums, throughput, totals
+from ds2prof.analysis import core, kernels, memory, phases, samples, sums, throughput, totals
 from ds2prof.analysis.answers import Answer
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import Profile
@@ -13,7 +13,7 @@ from ds2prof.tables import Profile
 RANGE_KEYS: Final = ("phase", "layer", "iteration")
 KERNEL_KEYS: Final = ("name", "kernel", "launch", "class", "stream", "device")
 METRIC: Final = "metric"
-KEYS: Final = ("core", *KERNEL_KEYS[:4], *RANGE_KEYS, *KERNEL_KEYS[4:], *sums.KEYS, METRIC)
+KEYS: Final = ("core", *KERNEL_KEYS[:4], *RANGE_KEYS, *KERNEL_KEYS[4:], *sums.KEYS, METRIC, memory.BY)
 
 
 def tables_for(by: str | None) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def tables_for(by: str | None) -> tuple[str, ...]:
         wanted.append(sums.TABLE_OF[by])
     if by == METRIC:
         wanted += samples.TABLES
-    return tuple(dict.fromkeys([*wanted, *throughput.TABLES]))
+    return tuple(dict.fromkeys([*wanted, *throughput.TABLES, *memory.TABLES]))
 
 
 def answers(profile: Profile, by: str | None, *, screens: bool = False) -> list[Answer]:
@@ -34,8 +34,10 @@ def answers(profile: Profile, by: str | None, *, screens: bool = False) -> list[
         if by not in (None, "iteration"):
             raise MissingDataError(f"{profile.meta.file}: a run log holds iterations alone; drop --by {by}")
         return [throughput.iterations(profile)]
+    if by == memory.BY or memory.has_memory(profile):
+        return memory.all_answers(profile) if screens and by is None else [memory.memory(profile, by)]
     if by is None and samples.has_samples(profile):
-        return [samples.metrics(profile)]
+        return [samples.metrics(profile, each_core=not screens)]
     if by is not None:
         return [_answer(profile, by)]
     if screens and profile.meta.domain == "gpu" and core.has_counters(profile):
@@ -75,6 +77,8 @@ def totals_of(profile: Profile) -> dict[str, Any]:
     found.update(totals.less_overhead(profile, found))
     if throughput.is_run_log(profile):
         found.update(throughput.log_totals(profile))
+    elif memory.has_memory(profile):
+        found.update(memory.totals(profile))
     elif samples.has_samples(profile):
         found.update(samples.totals(profile))
     if throughput.has_rates(profile):

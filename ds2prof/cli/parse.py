@@ -35,6 +35,7 @@ BY: Final = (
     "api",
     "range",
     "metric",
+    "memory",
 )
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
 DEFAULT_TOP: Final = 20
@@ -62,7 +63,7 @@ class Result:
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
 def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, output: Path | None) -> None:
-    """Print what FILEs hold: core utilization, kernels, phases, iterations, copies, calls, sampled readings.
+    """Print what FILEs hold: core utilization, kernels, phases, iterations, copies, calls, sampled readings, memory.
 
     A FILE is what nvprof, Nsight Compute, Nsight Systems, PyTorch's profiler, rocprofv3, nvidia-smi or DCGM wrote, or a
     run log; its format is found from its bytes. A folder means all measurements in it, '-' standard input; gzip and

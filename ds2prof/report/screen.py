@@ -28,6 +28,7 @@ _TITLES = {
     "api": "Calls by name",
     "range": "Ranges by name",
     "metric": "Sampled readings by metric",
+    "memory": "Memory, moment by moment",
 }
 _BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|%)(?!\w))")
 _GLUE: Final = "\x00"  # text was cleaned of it before
@@ -75,6 +76,8 @@ def _alike_together(devices: Sequence[str]) -> str:
 def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
     if "samples_per_s" in totals or "iterations" in totals:
         return _run_lines(meta, totals)
+    if "peak_bytes" in totals:
+        return _memory_lines(totals)
     if "readings" in totals:
         return _reading_lines(totals)
     if meta.domain == "cpu":
@@ -131,7 +134,8 @@ def _run_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
         names = (("samples_per_s", "samples/s"), ("audio_s_per_s", "audio s/s"), ("padded_s_per_s", "padded s/s"))
         known = [f"{totals[key]:.2f} {label}" for key, label in names if totals[key] is not None]
         what = "throughput, no profiler, warm-up excluded: " if own else "throughput, as it is stated there: "
-        lines.append(what + (", ".join(known) or "not known (the log was cut off)"))
+        why = "the log was cut off" if meta.facts.get("profiler") is None else "a profiler looked on in this run"
+        lines.append(what + (", ".join(known) or f"not known ({why})"))
     if not own and totals.get("iterations"):
         mean = "not known" if totals["wall_ns"] is None else units.format_ns(totals["wall_ns"] / totals["iterations"])
         lines.append(f"{totals['iterations']:,} iterations, mean {mean} as printed, warm-up included")
@@ -144,13 +148,73 @@ def _reading_lines(totals: Mapping[str, Any]) -> list[str]:
     span = f" in {units.format_ns(totals['sampled_ns'])}" if totals["sampled_ns"] else ""
     metrics = f"{totals['metrics']:,} metric{'' if totals['metrics'] == 1 else 's'}"
     readings = f"{totals['readings']:,} reading{'' if totals['readings'] == 1 else 's'}"
-    return [f"{readings} of {metrics}{where}{span}; no launches in this file"]
+    return [f"{readings} of {metrics}{where}{span}; no launches in this file", *_host_lines(totals)]
+
+
+def _host_lines(totals: Mapping[str, Any]) -> list[str]:
+    """How busy the host's cores were, where a sampler's file tells."""
+    if totals.get("host_cpu_utilization") is None:
+        return []
+    share = units.format_ratio(totals["host_cpu_utilization"])
+    within = totals["sampled_window_ns"]
+    line = f"host CPU utilization {share} of {totals['host_cores']} cores"
+    line += "" if within is None else f" in the window ({units.format_ns(within)})"
+    if totals["allowed_cores"] not in (None, totals["host_cores"]):
+        line += (
+            f"; the program may use {totals['allowed_cores']}: {units.format_ratio(totals['allowed_cpu_utilization'])}"
+        )
+    busiest = units.format_ratio(totals["busiest_core_utilization"])
+    parts = [f"core {totals['busiest_core']} was busiest, {busiest}"]
+    parts.append(f"above 90 %: {totals['cores_above_90_percent']}")
+    if totals["program_cores"] is not None:
+        parts.append(f"the program took {totals['program_cores']:.2f} cores")
+    if totals["busiest_thread_utilization"] is not None:
+        parts.append(f"its busiest thread {units.format_ratio(totals['busiest_thread_utilization'])} of one")
+    return [line, "; ".join(parts), *map(_gpu_line, totals["sampled_gpus"])]
+
+
+def _gpu_line(gpu: Mapping[str, Any]) -> str:
+    """A GPU's sampled means on one line; what was not read is left out."""
+    parts = []
+    if gpu["utilization"] is not None:
+        parts.append(f"utilization by the driver {units.format_ratio(gpu['utilization'])}")
+    if gpu["sm_clock_hz"] is not None:
+        parts.append(f"SM clock {_FORMATS['hertz'](gpu['sm_clock_hz'])}")
+    if gpu["power_watt"] is not None:
+        parts.append(_FORMATS["watt"](gpu["power_watt"]))
+    if gpu["memory_used_bytes"] is not None:
+        parts.append(f"memory up to {units.format_bytes(gpu['memory_used_bytes'])}")
+    if gpu["held_back_by"] is not None:
+        parts.append(f"clocks held back {units.format_ratio(gpu['held_back'])} ({gpu['held_back_by']})")
+    return f"GPU {gpu['device']}: {', '.join(parts) or 'no reading in the window'}"
+
+
+def _memory_lines(totals: Mapping[str, Any]) -> list[str]:
+    """How high memory stood, where, and what of it grows with the batch."""
+    if totals["peak_bytes"] is None:
+        return ["no iteration was recorded"]
+    words = [f"iteration {totals['peak_iteration']}", totals["peak_phase"], totals["peak_layer"]]
+    place = text.cleaned(", ".join(word for word in words if word))
+    lines = [f"peak {units.format_bytes(totals['peak_bytes'])} on {totals['peak_device']} ({place})"]
+    if totals["reserved_bytes"] is not None:
+        lines[0] += f", {units.format_bytes(totals['reserved_bytes'])} reserved"
+    state = f"{units.format_bytes(totals['state_bytes'])} of weights, buffers, gradients and optimizer state"
+    if totals["activation_bytes"] is None:
+        return [*lines, state]
+    state += f"; {units.format_bytes(totals['activation_bytes'])} of activations before the backward pass"
+    if totals["activation_bytes_per_sample"] is not None:
+        each = units.format_bytes(totals["activation_bytes_per_sample"])
+        state += f", {each} for each of {totals['batch_size']:,} samples"
+    return [*lines, state]
 
 
 def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     what = "Host operators" if meta.domain == "cpu" else "Kernels"
     if answer.by in questions.RANGE_KEYS:
         what = "Host time" if meta.domain == "cpu" else "Kernels"
+    if "allocated_bytes" in answer.columns or "kept_bytes" in answer.columns:
+        what = "Memory at the peak" if answer.by == "layer" else "Peak of memory"
+        answer = _of_one_place(answer)
     if answer.by == questions.METRIC:
         answer = _in_units(answer)
     if answer.by == "core":
@@ -170,6 +234,16 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
         lines.append(rest)
     lines += _folded([text.cleaned(f"note: {note}") for note in answer.notes], width)
     return "\n".join(lines)
+
+
+def _of_one_place(answer: Answer) -> Answer:
+    """The answer without columns that say the same in each row: one device, one iteration; the heading has them."""
+    plain = {
+        name: values
+        for name, values in answer.columns.items()
+        if name == answer.by or name not in ("device", "iteration") or len(set(values)) > 1
+    }
+    return Answer(answer.by, plain, answer.notes)
 
 
 def _since_first(answer: Answer) -> Answer:
@@ -193,6 +267,7 @@ _FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
     "watt": lambda power: f"{power:.1f} W",
     "joule": lambda energy: f"{energy:,.1f} J",
     "celsius": lambda degrees: f"{degrees:.1f} C",
+    "cores": lambda cores: f"{cores:.2f} cores",
 }
 """How a value in that base unit is written for reading; others stand beside their unit."""
 
@@ -232,6 +307,7 @@ def _rest(answer: Answer, top: int) -> str:
     left = len(answer) - top
     if left <= 0:
         return ""
-    shares = [share for share in answer.columns.get("share", ())[top:] if share is not None]
+    together = "kept_bytes" not in answer.columns or len(set(answer.columns.get("device", ()))) < 2  # else each its own
+    shares = [share for share in answer.columns.get("share", ())[top:] if share is not None and together]
     part = f", {units.format_ratio(sum(shares))}" if shares else ""
     return f"... {left:,} more{part}; --top {len(answer)} shows all"

@@ -30,14 +30,39 @@ _LABELS: Final[Mapping[str, str]] = {
     "min_dur_ns": "least",
     "max_dur_ns": "greatest",
     "size_bytes": "size",
+    "allocated_bytes": "allocated",
+    "weights_bytes": "weights",
+    "buffers_bytes": "buffers",
+    "gradients_bytes": "grads",
+    "optimizer_state_bytes": "optimizer",
+    "activations_bytes": "activations",
+    "input_bytes": "input",
+    "activation_gradients_bytes": "act. grads",
+    "temporaries_bytes": "temporary",
+    "workspace_bytes": "workspace",
+    "rounding_bytes": "rounding",
+    "unattributed_bytes": "unattributed",
+    "reserved_bytes": "reserved",
+    "reserved_unused_bytes": "unused",
+    "device_used_bytes": "on device",
+    "kept_bytes": "kept",
+    "forward_peak_bytes": "fwd. peak",
+    "backward_peak_bytes": "bwd. peak",
+    "own_workspace_bytes": "own workspace",
     "audio_s": "audio (s)",
     "padded_s": "padded (s)",
 }
-_NAMES: Final = ("name", "metric", "layer", "phase", "iteration")
+_NAMES: Final = ("name", "metric", "layer", "phase", "iteration", "operator")
 """Text columns that give way when the line is too long, and are aligned to the left."""
 _MEASURES: Final = ("mean", "min", "max")
 """Columns that are aligned to the right although their numbers come with units."""
-_SPARE: Final = ("order", "excl_ns")
+_SPARE: Final = (
+    *("order", "excl_ns", "readings"),
+    *("rounding_bytes", "device_used_bytes", "reserved_unused_bytes", "buffers_bytes", "own_workspace_bytes"),
+    *("forward_peak_bytes", "backward_peak_bytes", "unattributed_bytes", "input_bytes", "reserved_bytes"),
+    *("temporaries_bytes", "activation_gradients_bytes", "workspace_bytes", "optimizer_state_bytes"),
+    *("gradients_bytes", "weights_bytes", "kept_bytes"),
+)
 """Columns that give way, in this order, where the names did and the line is too long still; then ratios do."""
 _MIN_NAME: Final = 24
 

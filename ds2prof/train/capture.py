@@ -6,26 +6,29 @@ fence. Whatever a profiler needs to set itself up happens in ``prepare``, so the
 
 from __future__ import annotations
 
-import gzip
-import importlib
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import torch
 from torch import nn
 
-from ds2prof.config import Window
+from ds2prof.config import ENV_STATUS, Window
+from ds2prof.errors import CaptureError
+from ds2prof.inject import trace
 from ds2prof.measurements import written_whole
 from ds2prof.train.device import Device
 from ds2prof.train.layers import LayerRanges
+from ds2prof.train.marks import mark
+from ds2prof.train.memory import MemoryProfiler
 from ds2prof.train.ranges import NVTX_MISSING, Ranges
 from ds2prof.train.settings import Settings
 
-_CHUNK_BYTES: Final = 1 << 20
+if TYPE_CHECKING:
+    from ds2prof.inject.progress import OperatorProgress
+
+ENV_COUNT_OPS: Final = "DS2PROF_COUNT_OPS"
 
 
 class Profiler(Protocol):
@@ -52,6 +55,10 @@ class Capture:
 
     def stop(self) -> None:
         """Nothing."""
+
+    def said(self) -> Mapping[str, Any]:
+        """What the measurement's sidecar says of the capture besides what holds for all."""
+        return {}
 
 
 class ProfiledCapture(Capture):
@@ -83,27 +90,46 @@ class ProfiledCapture(Capture):
         self._ranges.on = True
         self._open = self._ranges("window", f"{self._window.start}-{self._window.stop}")
         self._open.__enter__()
+        mark("open", self._window.start)
 
     def stop(self) -> None:
         """Closes the window; torch.profiler's trace is on disk when this returns."""
         assert self._open is not None, "stop without start"
+        mark("closed", self._window.stop)
         self._open.__exit__(None, None, None)
         self._ranges.on = False
         if self._layers is not None:
             self._layers.detach()
         self._profiler.stop()
 
+    def said(self) -> Mapping[str, Any]:
+        """Of a memory capture: what was measured, and why the rest was not."""
+        return {"memory": self._profiler.facts} if isinstance(self._profiler, MemoryProfiler) else {}
+
 
 def capture_for(settings: Settings, device: Device, *, ranges: Ranges, layers: Mapping[str, nn.Module]) -> Capture:
     """The capture that the settings ask for."""
     if settings.profiler == "none":
         return Capture()
-    profiler: Profiler = ExternalProfiler(device)
+    profiler: Profiler = ExternalProfiler(device, _operator_progress(settings.window))
     if settings.profiler == "torch":
         assert settings.output is not None, "a trace always has a path"
-        profiler = TorchProfiler(device, settings.output)
+        profiler = TorchProfiler(device, settings.output, detail=settings.detail)
+    elif settings.profiler == "memory":
+        assert settings.output is not None, "a recording of memory always has a path"
+        profiler = MemoryProfiler(settings.output, settings.window)
     hooks = LayerRanges(ranges, layers) if settings.layers else None
     return ProfiledCapture(profiler, ranges, window=settings.window, layers=hooks)
+
+
+def _operator_progress(window: Window) -> OperatorProgress | None:
+    """What counts the window's operators for whoever watches a profiler that replays; None where nobody asked."""
+    status = os.environ.get(ENV_STATUS)
+    if not status or os.environ.get(ENV_COUNT_OPS) != "1" or window.start == 0:
+        return None
+    from ds2prof.inject.progress import OperatorProgress
+
+    return OperatorProgress(status, window.stop - window.start)
 
 
 def shortcomings(settings: Settings, device: Device, ranges: Ranges) -> list[str]:
@@ -111,7 +137,7 @@ def shortcomings(settings: Settings, device: Device, ranges: Ranges) -> list[str
     if settings.profiler != "external":
         return []
     notes = [] if ranges.reach_nvtx else [NVTX_MISSING]
-    if not device.signals_profilers:
+    if not device.signals_profilers and ENV_STATUS not in os.environ:  # who gave us that knows of the window by it
         notes.append(f"window: {device} has no cudaProfilerStart; the window is marked by its NVTX range alone")
     return notes
 
@@ -119,41 +145,46 @@ def shortcomings(settings: Settings, device: Device, ranges: Ranges) -> list[str
 class ExternalProfiler:
     """A profiler that this process runs under and that waits for cudaProfilerStart, as ncu, nsys and nvprof can."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, progress: OperatorProgress | None = None) -> None:
         self._device = device
+        self._progress = progress
 
     def prepare(self) -> None:
-        """Nothing: what it has to prepare it did when it started this process."""
+        """Nothing but to count: what the profiler has to prepare it did when it started this process."""
+        if self._progress is not None:
+            self._progress.rehearse()
 
     def start(self) -> None:
         """Tells it to begin."""
+        if self._progress is not None:
+            self._progress.open()
         self._device.start_profiler()
 
     def stop(self) -> None:
         """Tells it to end."""
         self._device.stop_profiler()
+        if self._progress is not None:
+            self._progress.close()
 
 
 class TorchProfiler:
-    """torch.profiler, as lean as it gets: no shapes, no stacks, no memory, each of which slows the step it records.
+    """torch.profiler: lean, for durations, or with detail, for attribution, which slows the steps that it records.
 
     Args:
         device: Decides whether a GPU is recorded besides the host.
         path: Where the trace goes, compressed.
+        detail: Whether to record shapes, modules, synchronization and memory too.
     """
 
-    def __init__(self, device: Device, path: Path) -> None:
-        self._profile = torch.profiler.profile(activities=device.activities())
+    def __init__(self, device: Device, path: Path, *, detail: bool = False) -> None:
+        self._profile = trace.profiler(device.activities(), detail=detail)
         self._device = device
         self._path = path
 
     def prepare(self) -> None:
         """Loads and warms what recording needs."""
-        if not self._device.is_gpu:
-            # Kineto announces each start and stop on standard error, at a level above its errors. With a GPU they
-            # are let through, since an error of CUPTI's explains a trace without kernels; without one none matters.
-            os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-        self._profile.prepare_trace()
+        with trace.quiet(on_gpu=self._device.is_gpu):
+            self._profile.prepare_trace()
 
     def start(self) -> None:
         """Begins to record."""
@@ -162,27 +193,10 @@ class TorchProfiler:
     def stop(self) -> None:
         """Ends recording and writes the trace, whole or not at all."""
         self._profile.stop_trace()
-        # Exported plain and compressed here: PyTorch's own way to a .gz takes ten times as long. The raw file lies
-        # beside the result, since a system's temporary folder may be too small for it.
+        # The raw file lies beside the result, since a system's temporary folder may be too small for it.
         raw = self._path.with_name(f".{self._path.name}.{os.getpid()}.raw.json")
         try:
             with written_whole(self._path) as partial:
-                self._profile.export_chrome_trace(str(raw))
-                compress(raw, partial)
-        finally:
-            raw.unlink(missing_ok=True)
-
-
-def compress(source: Path, target: Path) -> None:
-    """Writes ``source``, gzipped, to ``target``, a piece at a time; with isal where it is installed, it is faster."""
-    with source.open("rb") as plain, _gzip_writer(target) as packed:
-        shutil.copyfileobj(plain, packed, _CHUNK_BYTES)
-
-
-def _gzip_writer(target: Path) -> IO[bytes]:
-    try:
-        opener: Any = importlib.import_module("isal.igzip").open
-    except ImportError:
-        opener = gzip.open
-    writer: IO[bytes] = opener(target, "wb", compresslevel=1)
-    return writer
+                trace.export(self._profile, str(partial), raw=str(raw))
+        except OSError as error:
+            raise CaptureError(f"{self._path}: cannot be written: {error.strerror}") from None
