@@ -77,7 +77,7 @@ while [[ $at -lt ${#words[@]} ]]; do
         --batch-sizes=*) check_batch_sizes "${words[at]#*=}" ;;
         --tag) value_of --tag; check_tag "$value" ;;
         --tag=*) check_tag "${words[at]#*=}" ;;
-        --want) value_of --want ;;
+        --want) value_of --want; [[ $value != -* ]] || fail "--want $value: needs a quantity" 2 ;;
         --want=*) ;;
         --force | --detail) ;;
         --dry-run) dry_run=yes ;;

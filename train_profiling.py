@@ -22,6 +22,7 @@ from ds2prof.errors import Ds2profError
 from ds2prof.measurements import write_sidecar
 from ds2prof.train.presets import PRESETS
 from ds2prof.train.settings import (
+    DETAIL_SLOWS,
     PRECISIONS,
     PROFILERS,
     Options,
@@ -137,7 +138,7 @@ def run(options: Options) -> None:
     else:  # no throughput here: what watches is in the way of what it watches
         click.echo(f"captured: {iterations_text(settings.window)}")
         if settings.detail:
-            click.echo("with detail, which slows every step down: take durations from a capture without --detail")
+            click.echo(DETAIL_SLOWS)
     if settings.output is not None:
         told = facts.sidecar(settings, device, clock=clock, folder=HERE)
         write_sidecar(settings.output, {**told, **capture.said()})

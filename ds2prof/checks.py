@@ -22,6 +22,7 @@ Check = Callable[[Case], Finding | None]
 CHECKS: Final[tuple[Check, ...]] = (
     tool_checks.tool,
     gpu_checks.driver,
+    gpu_checks.device_files,
     gpu_checks.gpu,
     gpu_checks.capability,
     gpu_checks.cuda,

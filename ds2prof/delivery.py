@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ds2prof.calibration import mode_name, overhead_for
+from ds2prof.checks import warnings_for
+from ds2prof.config import RANGE_DOMAIN
 from ds2prof.errors import CaptureError
+from ds2prof.injection import why_nothing
 from ds2prof.job import STATUS_SUFFIX, Job, Plan
 from ds2prof.launchers import find_importer
 from ds2prof.measurements import (
@@ -28,6 +31,7 @@ from ds2prof.provenance import merged
 from ds2prof.wholeness import damage, is_full
 
 _IMPORT_LIMIT_S: Final = 1800
+_LOST_NVTX: Final = "records no range of the nvtx package"
 _OURS: Final = (LOG_SUFFIX, STATUS_SUFFIX, SIDECAR_SUFFIX)
 
 
@@ -40,7 +44,9 @@ def refuse_replacing(planned: Plan, *, force: bool) -> None:
     refuse_existing(planned.output, force=force)
     if planned.many_files:
         folder, base = planned.output.parent, escape(planned.base)
-        for name in (f"{base}_rank*.{planned.extension}", f"{base}_p[0-9]*.{planned.extension}"):
+        pattern = base.replace("%p", "*")
+        names = [f"{pattern}{key}.{planned.extension}" for key in ("_rank*", "_p[0-9]*")]
+        for name in names if pattern == base else [f"{pattern}.{planned.extension}"]:
             for path in sorted(folder.glob(name)):
                 refuse_existing(path, force=force)
 
@@ -77,7 +83,7 @@ def written(job: Job, outcome: Outcome) -> dict[Path, Path]:
     mark = planned.launcher.holds if planned.extension == planned.launcher.extension else None
     whole = {key: path for key, path in _candidates(job).items() if holds_data(path, mark)}
     if not whole:
-        raise CaptureError(f"{planned.launcher.name}: {outcome.emptiness()}")
+        raise CaptureError(f"{planned.launcher.name}: {outcome.emptiness(_why_empty(job))}")
     damaged = next((wrong for wrong in map(damage, whole.values()) if wrong), None)
     if damaged:
         raise CaptureError(f"{planned.launcher.name}: it ended well, but the file that it wrote {damaged}")
@@ -128,7 +134,7 @@ def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | No
     """The log with the profiler's own messages, and the sidecar unless it would replace that of a measurement."""
     output = job.planned.output
     with suppress(OSError):  # the disk may be full, which is then the reason for all this: what is no data makes room
-        for path in _candidates(job).values():
+        for path in (*_candidates(job).values(), *outcome.scratch()):
             path.unlink(missing_ok=True)
     with suppress(OSError), job.log.open("a", encoding="utf-8") as log:
         log.write(outcome.messages)
@@ -159,9 +165,31 @@ def _is_data(path: Path) -> bool:
 def _named(planned: Plan, key: str) -> Path:
     """``profile_1_bs4_p77.nvvp`` for the process 77 of ``profile_1_bs4.nvvp``; a ``%p`` in the name gives way to it."""
     key = f"p{key}" if key.isdigit() else key
+    if planned.base.endswith(f"_{key}"):  # of one rank alone, whose name has it already
+        key = ""
     if "%p" in planned.base:
         return planned.output.with_name(f"{planned.base.replace('%p', key or 'p0')}.{planned.extension}")
     return planned.output.with_name(f"{planned.base}{'_' if key else ''}{key}.{planned.extension}")
+
+
+def _why_empty(job: Job) -> str | None:
+    """Why there may be nothing in a window that was opened in this way; None: what the launcher says of it holds."""
+    opening, launcher = job.opening, job.planned.launcher
+    if job.planned.injects is not None:
+        return why_nothing(job.status, steps_asked=job.steps is not None)
+    if opening is None or launcher.injects or not launcher.tools or opening.kind == "api":
+        return None
+    if opening.kind == "all":
+        return "the program used no GPU that it could see" if launcher.needs_gpu else "there was nothing to record"
+    ours = opening.kind == "steps" or opening.domain == RANGE_DOMAIN
+    seen = f"the window never opened: no range {opening} was seen; is that its name, and its domain behind @?"
+    if ours and job.window is not None:
+        steps = f"{job.window.start}:{job.window.stop}"
+        seen = f"the window {steps} never opened; does the program take so many steps of a PyTorch optimizer?"
+    if opening.kind == "steps":
+        return seen
+    warned = warnings_for(launcher, job.machine, tool=job.tool, environ=job.environ, program=job.planned.program)
+    return "; ".join([seen, *(line.split("; kernels")[0] for line in warned if _LOST_NVTX in line)])
 
 
 def _beside(path: Path, planned: Plan, ending: str) -> Path:

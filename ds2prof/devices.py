@@ -30,6 +30,7 @@ CAPABILITY_CHIPS: Final[dict[str, tuple[str, ...]]] = {
     "10.3": ("GB110",),  # B300, GB300
     "11.0": ("GB10B",),  # Thor, as CUDA 13 numbers it
     "12.0": ("GB202", "GB203", "GB205", "GB206", "GB207"),
+    "12.1": ("GB20B",),
 }
 """Compute capability -> the chips of the products that have it."""
 

@@ -52,6 +52,19 @@ def driver(case: Case) -> Finding | None:
     return None
 
 
+def device_files(case: Case) -> Finding | None:
+    """Whether the driver's files in /dev are there: GPUs that /proc or nvidia-smi tells of are out of reach without."""
+    if not case.machine.gpus or case.machine.wsl:
+        return None
+    dev = case.proc.parent / "dev"
+    missing = [f"/dev/{name}" for name in ("nvidiactl", "nvidia-uvm") if not (dev / name).exists()]
+    if not missing:
+        return None
+    what = f"{', '.join(missing)} is missing: CUDA programs find no GPU"
+    do = "load the driver's modules (`nvidia-modprobe -u -c=0`); in a container: start it with the GPUs"
+    return case.found("device-files", "warn", what, do, {"missing": missing})
+
+
 def gpu(case: Case) -> Finding | None:
     """Whether a GPU is visible, and what is left to see without one."""
     machine, needed = case.machine, case.launcher.needs_gpu

@@ -131,6 +131,9 @@ class Job:
         """The iterations that will be captured, as far as that is known beforehand."""
         if not is_training(self.planned.program):
             return self.steps
+        asked = self.planned.asked.opening
+        if asked is not None and asked.steps is not None:
+            return asked.steps
         default = DEFAULTS_GPU.window if self.on_gpu else DEFAULTS_CPU.window
         return window_of(self.planned.program, self.environ) or default
 

@@ -18,15 +18,16 @@ from types import FrameType
 from typing import Any, Final
 
 from ds2prof.checks import refusal, warnings_for
+from ds2prof.config import ENV_STATUS
 from ds2prof.delivery import keep_what_explains, log_of, put_in_place, refuse_replacing, whole_or_nothing, written
-from ds2prof.errors import CaptureError, UsageError
+from ds2prof.errors import CaptureError, Ds2profError, ExistsError, UsageError
 from ds2prof.job import NOTHING_MORE, Asked, Job, Plan
 from ds2prof.launchers import Launcher, find_tool, tool_version
 from ds2prof.machine import Machine, clocks
 from ds2prof.outcome import Outcome, messages_in, tail
 from ds2prof.processes import PATIENCE, SIGNALS, Finished, Patience, Writable, handling, held_back, run
 from ds2prof.provenance import facts_before, is_training, option
-from ds2prof.told import ENV_STATUS, command_of, counted, notes, script_of, settings_in, told
+from ds2prof.told import command_of, counted, notes, script_of, settings_in, told
 from ds2prof.watching import Watcher, expected_launches
 from ds2prof.wholeness import is_full
 
@@ -80,6 +81,11 @@ def plan(
         named = " or ".join(f".{each}" for each in extensions)
         raise UsageError(f"{output}: {launcher.name} writes {named} files; give a name that ends so")
     _require_possible(launcher, asked)
+    kind = asked.opening.kind if asked.opening else None
+    if is_training(program) and kind == "all" and not launcher.tools:  # they are part of it, or follow its marks
+        raise UsageError("--window all: the training script has a window of iterations; give START:STOP")
+    if kind == "api" and not launcher.tools and not is_training(program):
+        raise UsageError(f"--window api: {launcher.name} cannot see the program's calls; give START:STOP or all")
     if not is_training(program):
         return Plan(launcher, tuple(program), output, tag, asked)
     return Plan(launcher, (*program, *_training_options(launcher, program, asked)), output, tag, asked)
@@ -141,7 +147,7 @@ def capture(
             found = written(job, outcome)
             with held_back() as waiting:
                 paths = put_in_place(job, found, {**facts, "exit_code": finished.exit_code}, force=force)
-        except CaptureError as error:
+        except (CaptureError, ExistsError) as error:
             full = _full_disk(job)
             with held_back() as waiting:
                 keep_what_explains(job, outcome, None if finished.signum else facts)
@@ -172,6 +178,8 @@ def _require_possible(launcher: Launcher, asked: Asked) -> None:
         raise UsageError(f"--window {opening}: {launcher.name} cannot be opened by an NVTX range; give START:STOP")
     if opening is not None and opening.kind == "api" and launcher.injects:
         raise UsageError(f"--window api: {launcher.name} records in the program itself; give START:STOP or all")
+    if asked.options and launcher.injects:
+        raise UsageError(f"{asked.options[0]}: {launcher.name} has no command line of its own that this could go to")
     if asked.detail and launcher.injects != "trace":
         raise UsageError("--detail: is for the torch profiler alone")
     if asked.want != ("core",) and not launcher.replays:
@@ -291,7 +299,7 @@ def _require_success(outcome: Outcome, finished: Finished) -> None:
         raise CaptureError(f"{outcome.launcher.name}: {failure}")
 
 
-def _explained(error: CaptureError, signums: Sequence[int | None], log: Path, *, full: Path | None) -> CaptureError:
+def _explained(error: Ds2profError, signums: Sequence[int | None], log: Path, *, full: Path | None) -> CaptureError:
     """The error with the place of the log; one that carries its exit code where a signal was the reason."""
     what = str(error).removesuffix(_NOTHING_WRITTEN) + (f"; the disk that holds {full} is full" if full else "")
     where = f"the output is in {log}" if log.exists() else "the output could not be kept"

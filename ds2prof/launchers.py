@@ -101,12 +101,18 @@ class Launcher:
     importer: Importer | None = None
     holds: str | None = None
     """How one line of a measurement begins, where a file without any data is written too."""
+    signals_as_codes: bool = False
+    """Whether it tells a program that signal N ended like one that ended with exit code N."""
     program_code: str | None = None
     """A pattern whose first group is the program's own exit code in what the tool prints."""
     ends_program: str | None = None
     """What it prints where it ended the program itself, at the window's end: its report is whole then."""
     helpers: tuple[str, ...] = ()
     """Names of further processes that it starts for itself."""
+    scratch: str | None = None
+    """A pattern whose first group is a temporary file in what it prints, which it leaves where it is killed."""
+    chatter: str | None = None
+    """A pattern of lines that it prints among the program's, and that say nothing."""
     failures: tuple[Failure, ...] = ()
     empty: str | None = None
     """What it means when all ended well, nothing was written, and none of ``failures`` was seen."""

@@ -68,7 +68,7 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
     if path.is_dir():
         raise CaptureError(f"{path}: is a folder; name the file to write")
     if path.exists() and not force:
-        raise ExistsError(f"{path}: exists already; give --tag NAME for a new name, or --force to replace it")
+        raise ExistsError(f"{path}: exists already; give another name (--tag NAME, -o FILE), or --force to replace it")
     writer = _writer(path)
     if writer is not None:
         raise ExistsError(f"{path}: is being written by another capture (process {writer}); give --tag NAME")

@@ -13,6 +13,7 @@ from ds2prof.launchers import Launcher
 
 _TAIL_BYTES: Final = 1 << 18
 _LINE_CHARACTERS: Final = 200
+_FATAL: Final = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
 _TOOL_SPEAKS: Final = "=="
 """How NVIDIA's tools begin their own lines."""
 
@@ -27,6 +28,8 @@ class Outcome:
     """The end of what the program and the profiler printed."""
     messages: str = ""
     """The profiler's own lines in its output, where it puts them there."""
+    stalled: bool = False
+    """Whether it did not end after the program had, and was ended."""
 
     @property
     def known_failure(self) -> str | None:
@@ -35,11 +38,20 @@ class Outcome:
         return next((known.means for known in self.launcher.failures if known.seen in text), None)
 
     @property
+    def closed_program(self) -> bool:
+        """Whether the profiler itself ended the program, at the window's end: then what it wrote is whole."""
+        said = self.launcher.ends_program
+        return said is not None and self.exit_code == 128 + signal.SIGTERM and said in self.printed
+
+    @property
     def told_code(self) -> int | None:
         """The program's own exit code as the profiler tells it; None where it does not."""
         pattern = self.launcher.program_code
         found = re.search(pattern, self.printed + self.messages) if pattern else None
-        return int(found.group(1)) if found else None
+        if found is None:
+            return None
+        signum = found.groupdict().get("signal")
+        return int(found.group(1)) if signum is None else 128 + int(signum)
 
     @property
     def program_code(self) -> int:
@@ -48,16 +60,39 @@ class Outcome:
 
     def failure(self) -> str | None:
         """Why it did not end well; None where it did."""
-        if self.exit_code == 0:
+        if self.stalled:
+            return "it did not end after the program had, wrote nothing more and was ended"
+        if self.exit_code == 0 or self.closed_program:
             return None
         if self.known_failure is not None:
-            return self.known_failure
-        said = last_words(self.printed)
-        return f"{self._who()} {_ended(self.program_code)}{f' ({said})' if said else ''}"
+            # A code of its own is the program's; by a signal the tool itself may have ended it.
+            failed_too = self.told_code is not None and self.told_code not in _FATAL
+            return f"{self.known_failure}{f'; {self._who()} {self._ended()}' if failed_too else ''}"
+        said = last_words(self.printed, self.launcher.chatter)
+        return f"{self._who()} {self._ended()}{f' ({said})' if said else ''}"
 
-    def emptiness(self) -> str:
-        """Why it ended well without any data."""
-        return f"it ended well but wrote no data: {self.known_failure or self.launcher.empty}"
+    def scratch(self) -> tuple[Path, ...]:
+        """The temporary files that it said it writes; it takes them away itself unless it is killed."""
+        pattern = self.launcher.scratch
+        return tuple(Path(found) for found in re.findall(pattern, self.printed)) if pattern else ()
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of a capture that is good, a line each."""
+        if not self.closed_program:
+            return ()
+        return ("the profiler ended the program at the window's end; --capture-range-end=stop lets it go on",)
+
+    def emptiness(self, reason: str | None = None) -> str:
+        """Why it ended well without any data: what it said itself, else ``reason``, else what is most likely."""
+        return f"it ended well but wrote no data: {self.known_failure or reason or self.launcher.empty}"
+
+    def _ended(self) -> str:
+        """How whoever it was ended."""
+        code = self.program_code
+        if self.launcher.signals_as_codes and self.told_code in _FATAL:
+            tool = self.launcher.tools[0]
+            return f"ended with exit code {code}, or by {signal.Signals(code).name}, which {tool} tells alike"
+        return _ended(code)
 
     def _who(self) -> str:
         """Who ended badly, where that can be told."""
@@ -82,10 +117,16 @@ def messages_in(path: Path) -> str:
     return "".join(line for line in tail(path).splitlines(keepends=True) if line.startswith(_TOOL_SPEAKS))
 
 
-def last_words(printed: str) -> str:
-    """The last line that the program printed, fit for a message: with an exception, that is what it says."""
+def last_words(printed: str, chatter: str | None = None) -> str:
+    """The last line that the program printed, fit for a message: with an exception, that is what it says.
+
+    Args:
+        printed: What the program and the profiler printed.
+        chatter: A pattern of the lines that the profiler prints of its own.
+    """
     lines = [re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", line).strip() for line in printed.splitlines()]
-    spoken = [line for line in lines if line and not line.startswith(_TOOL_SPEAKS)]
+    own = re.compile(f"{_TOOL_SPEAKS}|{chatter}" if chatter else _TOOL_SPEAKS)
+    spoken = [line for line in lines if line and not own.match(line)]
     return spoken[-1][:_LINE_CHARACTERS] if spoken else ""
 
 

@@ -1,7 +1,8 @@
 """A program run to its end in a session of its own: its output passed on, signals forwarded, nothing left behind.
 
 Profilers start agents, and training starts workers. All of them carry a cookie in their environment, so that those
-that outlive the program are found (in /proc) and ended, whatever session or parent they have moved to.
+that outlive the program are found (in /proc) and ended, whatever session or parent they have moved to
+(:mod:`ds2prof.leftovers`). Where ds2prof itself is killed, a guard ends them.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import secrets
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
-from typing import IO, BinaryIO, Final
+from typing import IO, BinaryIO, Final, Protocol, TextIO
 
+from ds2prof import leftovers
+from ds2prof.boundedlog import BoundedLog
 from ds2prof.config import ENV_CAPTURE
 from ds2prof.errors import CaptureError
+from ds2prof.leftovers import Family
 
-_PROC: Final = Path("/proc")
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a capture."""
 _POLL_S: Final = 0.1
 _CHUNK_BYTES: Final = 1 << 16
 
@@ -38,6 +42,8 @@ class Patience:
     after_term_s: float = 5.0
     after_end_s: float = 3.0
     """What the program started and did not wait for may take this long to end by itself."""
+    after_program_s: float = 600.0
+    """A profiler may write nothing for this long once the program has ended."""
 
 
 PATIENCE: Final = Patience()
@@ -54,6 +60,8 @@ class Finished:
     leftovers: tuple[str, ...]
     """The processes that were still there afterwards and were ended, as ``name (pid)``."""
     dur_ns: int
+    stalled: bool = False
+    """Whether the profiler did not end after the program had, and was ended."""
 
 
 @dataclass
@@ -62,14 +70,21 @@ class _Stop:
 
     process: subprocess.Popen[bytes] | None = None
     signum: int | None = None
+    stalled: bool = False
     pressed: int = 0
     """0 not at all, 1 the signal passed on, 2 SIGTERM, 3 SIGKILL."""
     at_s: float = field(default=0.0)
+    received: int = 0
 
     def receive(self, signum: int, _frame: FrameType | None) -> None:
         """The handler: the first signal is passed on as it is, each further one presses harder."""
         self.signum = self.signum or signum
+        self.received += 1
         self.press()
+
+    def is_urgent(self) -> bool:
+        """Whether we were told for the third time: then nothing is waited for."""
+        return self.received >= 3
 
     def press(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -81,8 +96,39 @@ class _Stop:
 
     def press_when_late(self, patience: Patience) -> None:
         limit_s = patience.after_signal_s if self.pressed == 1 else patience.after_term_s
-        if self.signum is not None and (not self.pressed or time.monotonic() - self.at_s > limit_s):
+        wanted = self.signum is not None or self.stalled
+        if wanted and (not self.pressed or time.monotonic() - self.at_s > limit_s):
             self.press()
+
+
+class _Stall:
+    """Whether the profiler goes on though the program has ended, and does nothing.
+
+    Args:
+        family: The processes of the capture.
+        own: Names of the profiler's own processes.
+        limit_s: How long it may write nothing.
+    """
+
+    def __init__(self, family: Family, own: Collection[str], limit_s: float) -> None:
+        self._family = family
+        self._own = own
+        self._limit_s = limit_s
+        self._looked_s = self._since_s = time.monotonic()
+        self._written_bytes: dict[int, int] = {}
+
+    def is_over(self) -> bool:
+        """Whether the limit has been reached; looks every now and then only, since /proc is long."""
+        now_s = time.monotonic()
+        if not self._own or now_s - self._looked_s < min(5.0, self._limit_s / 10):
+            return False
+        self._looked_s = now_s
+        pids = leftovers.living(self._family)
+        written_bytes = {pid: leftovers.written_bytes(pid) for pid in pids}
+        if written_bytes != self._written_bytes or not all(leftovers.is_called(pid, self._own) for pid in pids):
+            self._since_s = now_s
+        self._written_bytes = written_bytes
+        return now_s - self._since_s > self._limit_s
 
 
 def run(
@@ -90,47 +136,123 @@ def run(
     *,
     environ: Mapping[str, str],
     log: BinaryIO,
-    stdout: BinaryIO,
-    stderr: BinaryIO,
+    stdout: Writable,
+    stderr: Writable,
     patience: Patience = PATIENCE,
+    tick: Callable[[], None] | None = None,
+    own: Collection[str] = (),
 ) -> Finished:
-    """How ``command`` ended, after its output went to ``stdout`` and ``stderr`` and all of it to ``log``.
+    """How ``command`` ended, after its output went to ``stdout`` and ``stderr`` and to ``log``, which is kept bounded.
 
     SIGINT, SIGTERM and SIGHUP that reach us are passed on to everything it started; a second one, or no end in time,
-    ends it by SIGTERM, then SIGKILL.
+    ends it by SIGTERM, then SIGKILL. If we are killed, a guard does so.
+
+    Args:
+        command: The program and its arguments.
+        environ: Its environment.
+        log: The file that its output is kept in; one that can be read too is cut in the middle when it grows large.
+        stdout: Where its standard output goes besides.
+        stderr: Where its standard error goes besides.
+        patience: How long is waited for what.
+        tick: Called every tenth of a second or so.
+        own: The names of the profiler's own processes. Where only such are left and none writes anything for long,
+            they are ended.
 
     Raises:
         CaptureError: it cannot be started.
     """
     cookie = f"{os.getpid()}-{secrets.token_hex(8)}"
+    mark = f"{ENV_CAPTURE}={cookie}"
     started_ns = time.monotonic_ns()
     stop = _Stop()
-    with handling(stop.receive):
-        try:
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                env={**environ, ENV_CAPTURE: cookie},
-            )
-        except OSError as error:
-            raise CaptureError(f"{command[0]}: cannot be started: {error.strerror}") from None
+    kept = BoundedLog(log)
+    with handling(stop.receive), _guarded(mark) as tell_guard:
+        process = _started(command, {**environ, ENV_CAPTURE: cookie})
+        tell_guard(process.pid)
         stop.process = process
+        family = Family(mark, process.pid)
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout as out, process.stderr as err:
-            _pass_on({out: Sink(stdout, log), err: Sink(stderr, log)}, stop, patience)
+            pipes = {out: Sink(stdout, kept), err: Sink(stderr, kept)}
+            stall = _Stall(family, own, patience.after_program_s)
+            _pass_on(pipes, stop, patience, every=_each(tick, stop, stall))
             exit_code = process.wait()
             dur_ns = time.monotonic_ns() - started_ns
-            leftovers = _end_leftovers(process.pid, cookie, patience)
-    return Finished(exit_code if exit_code >= 0 else 128 - exit_code, stop.signum, leftovers, dur_ns)
+            left = _end_leftovers(family, patience, hurried=stop.is_urgent)
+    return Finished(exit_code if exit_code >= 0 else 128 - exit_code, stop.signum, left, dur_ns, stop.stalled)
+
+
+def _started(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env=environ
+        )
+    except OSError as error:
+        raise CaptureError(f"{command[0]}: cannot be started: {error.strerror}") from None
+
+
+def _each(tick: Callable[[], None] | None, stop: _Stop, stall: _Stall) -> Callable[[], None]:
+    """What is done at each look at the program."""
+
+    def every() -> None:
+        if not stop.stalled and stop.signum is None and stall.is_over():
+            stop.stalled = True
+        if tick is not None:
+            tick()
+
+    return every
+
+
+@contextmanager
+def _guarded(mark: str) -> Iterator[Callable[[int], None]]:
+    """A guard that ends the processes with that mark if we do not get to the end; it is told their session.
+
+    It is a process in a session of its own, which no signal to ours reaches, at the other end of a pipe that closes
+    when we are gone. Where it cannot be started, the capture goes on without.
+    """
+    read_fd, write_fd = os.pipe()
+    guard = None
+    try:
+        with suppress(OSError):
+            guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", leftovers.__file__, mark, str(read_fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(read_fd,),
+            )
+    finally:
+        os.close(read_fd)
+    try:
+        yield lambda session: _write(write_fd, b"%d\n" % session)
+    finally:
+        _write(write_fd, leftovers.DONE)
+        os.close(write_fd)
+        if guard is not None:
+            guard.wait()
+
+
+def _write(fd: int, text: bytes) -> None:
+    with suppress(OSError):  # nobody reads: there is no guard
+        os.write(fd, text)
+
+
+class Writable(Protocol):
+    """What output can be written to."""
+
+    def write(self, chunk: bytes, /) -> object:
+        """Takes all of it."""
+
+    def flush(self) -> None:
+        """Lets nothing wait."""
 
 
 class Sink:
     """Where output goes: a terminal or pipe, and the log. One that cannot take it any more does not stop the run."""
 
-    def __init__(self, *streams: BinaryIO) -> None:
+    def __init__(self, *streams: Writable) -> None:
         self._streams = list(streams)
 
     def write(self, chunk: bytes) -> None:
@@ -141,6 +263,28 @@ class Sink:
                 stream.flush()
             except (OSError, ValueError):
                 self._streams.remove(stream)
+                _discard_rest(stream)
+
+
+def standard_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Our standard output and error as bytes; what goes to one that is closed is lost."""
+    return _bytes_of(sys.stdout, os.O_WRONLY), _bytes_of(sys.stderr, os.O_WRONLY)
+
+
+def _bytes_of(stream: TextIO | None, mode: int) -> BinaryIO:
+    if stream is not None and not stream.closed:
+        return stream.buffer
+    return open(os.open(os.devnull, mode), "wb")  # noqa: PTH123 - open for as long as we live
+
+
+def _discard_rest(stream: Writable) -> None:
+    """What a pipe without a reader still holds goes nowhere; Python would try it again when it ends, and complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        fd = stream.fileno()  # type: ignore[attr-defined]
+        if fd in (1, 2):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, fd)
+            os.close(nowhere)
 
 
 @contextmanager
@@ -154,7 +298,7 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
         yield
         return
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    former = {signum: signal.signal(signum, handler) for signum in _SIGNALS if signum != signal.SIGHUP or not ignored}
+    former = {signum: signal.signal(signum, handler) for signum in SIGNALS if signum != signal.SIGHUP or not ignored}
     try:
         yield
     finally:
@@ -162,12 +306,21 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
             signal.signal(signum, previous)
 
 
-def _pass_on(pipes: Mapping[IO[bytes], Sink], stop: _Stop, patience: Patience) -> None:
+@contextmanager
+def held_back() -> Iterator[list[int]]:
+    """The signals that came meanwhile, which had no effect: for what must not be left half done."""
+    waiting: list[int] = []
+    with handling(lambda signum, _frame: waiting.append(signum)):
+        yield waiting
+
+
+def _pass_on(pipes: Mapping[IO[bytes], Sink], stop: _Stop, patience: Patience, *, every: Callable[[], None]) -> None:
     """Nothing, once the program has ended and what it wrote until then has been passed on.
 
     The ends of the pipes are no sign of that: whatever it left behind may hold them open, and write on.
     """
     assert stop.process is not None
+    next_s = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for pipe, sink in pipes.items():
             selector.register(pipe, selectors.EVENT_READ, sink)
@@ -176,6 +329,9 @@ def _pass_on(pipes: Mapping[IO[bytes], Sink], stop: _Stop, patience: Patience) -
                 with suppress(subprocess.TimeoutExpired):
                     stop.process.wait(0 if selector.get_map() else _POLL_S)
             stop.press_when_late(patience)
+            if time.monotonic() >= next_s:
+                next_s = time.monotonic() + _POLL_S
+                every()
         deadline_s = time.monotonic() + patience.after_end_s
         while _read_once(selector, timeout_s=0) and time.monotonic() < deadline_s:
             pass
@@ -193,58 +349,15 @@ def _read_once(selector: selectors.BaseSelector, *, timeout_s: float) -> bool:
     return bool(events)
 
 
-def _end_leftovers(session: int, cookie: str, patience: Patience) -> tuple[str, ...]:
+def _end_leftovers(family: Family, patience: Patience, *, hurried: Callable[[], bool]) -> tuple[str, ...]:
     """The processes of this capture that did not end by themselves, ended now."""
-    if not _PROC.joinpath("self", "environ").exists():
-        _signal_group(session, signal.SIGTERM)
-        return ()
-    if not _gone_within(session, cookie, patience.after_end_s):
-        named = tuple(f"{_process_name(pid)} ({pid})" for pid in _belonging(session, cookie))
-        for means in (signal.SIGTERM, signal.SIGKILL):
-            for pid in _belonging(session, cookie):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, means)
-            if _gone_within(session, cookie, patience.after_term_s):
-                break
-        return named
+    if leftovers.is_visible():
+        return leftovers.end(
+            family, after_end_s=patience.after_end_s, after_term_s=patience.after_term_s, hurried=hurried
+        )
+    assert family.session is not None
+    _signal_group(family.session, signal.SIGTERM)
     return ()
-
-
-def _gone_within(session: int, cookie: str, limit_s: float) -> bool:
-    deadline_s = time.monotonic() + limit_s
-    while _belonging(session, cookie):
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(_POLL_S / 4)
-    return True
-
-
-def _belonging(session: int, cookie: str) -> list[int]:
-    """The living processes of that session, or with that cookie in the environment they were started with."""
-    mark = f"{ENV_CAPTURE}={cookie}".encode()
-    return [
-        int(folder.name)
-        for folder in _PROC.iterdir()
-        if folder.name.isdigit() and _belongs(folder, session=session, mark=mark)
-    ]
-
-
-def _belongs(folder: Path, *, session: int, mark: bytes) -> bool:
-    try:
-        # "pid (name) state ppid pgrp session ...", where the name may hold anything
-        fields = folder.joinpath("stat").read_bytes().rpartition(b")")[2].split()
-        if fields[0] in (b"Z", b"X"):
-            return False
-        return int(fields[3]) == session or mark in folder.joinpath("environ").read_bytes().split(b"\0")
-    except (OSError, IndexError, ValueError):
-        return False
-
-
-def _process_name(pid: int) -> str:
-    try:
-        return _PROC.joinpath(str(pid), "comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return "process"
 
 
 def _signal_group(group: int, signum: int) -> None:

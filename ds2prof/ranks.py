@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,7 +12,7 @@ _VARIABLES: Final = (
     ("RANK", "WORLD_SIZE"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("PMI_RANK", "PMI_SIZE"),
-    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # of the step: a batch script is one process, however many it may start
 )
 """(rank, number of ranks) as torchrun, Open MPI, MPICH and Slurm tell a process; the first that is there counts."""
 
@@ -21,6 +22,10 @@ _STARTERS: Final[dict[str, tuple[str, ...]]] = {
     "torch.distributed.launch": ("--nproc-per-node", "--nproc_per_node", "--nnodes"),
     "mpirun": ("-n", "-np", "--n", "--np"),
     "mpiexec": ("-n", "-np", "--n", "--np"),
+    "mpiexec.hydra": ("-n", "-np"),
+    "orterun": ("-n", "-np", "--n", "--np"),
+    "horovodrun": ("-np", "--num-proc"),
+    "jsrun": ("-n", "--nrs", "-p", "--np"),
     "srun": ("-n", "--ntasks", "-N", "--nodes"),
     "accelerate": ("--num_processes", "--num-processes", "--num_machines"),
     "deepspeed": ("--num_gpus", "--num_nodes"),
@@ -49,9 +54,18 @@ def rank_of(environ: Mapping[str, str]) -> Rank | None:
 
 def several_ranks(program: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Whether processes that wait for each other take part: this is one of several, or the command starts several."""
+    words = [part for word in program for part in _words(word)]
     return rank_of(environ) is not None or any(
-        _starts_several(Path(word).name, program[at + 1 :]) for at, word in enumerate(program)
+        _starts_several(Path(word).name, words[at + 1 :]) for at, word in enumerate(words)
     )
+
+
+def _words(word: str) -> list[str]:
+    """A word of a command; one that is a command for a shell, taken apart."""
+    try:
+        return shlex.split(word) if " " in word else [word]
+    except ValueError:
+        return [word]
 
 
 def _starts_several(starter: str, arguments: Sequence[str]) -> bool:

@@ -148,12 +148,12 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
     },
     "memory": {  # what a device held at a moment of an iteration, by layer and category
         "iteration": "int",
-        "moment": "text",  # before_forward ... after_step, peak; layer_forward, layer_backward: the highest in that layer
+        "moment": "text",  # before_forward ... after_step, peak; layer_forward and _backward: the highest in a layer
         "phase": "text",  # of a peak: the phase that it was reached in
         "device_type": "text",  # cpu, cuda, xpu
         "device": "int",
         "layer": "text",  # path of the module, "model" for what belongs to none
-        "category": "text",  # parts: weights, activations, ...; allocated: their sum; reserved, device_used: counts beside
+        "category": "text",  # parts (weights, activations, ...); allocated: their sum; reserved, device_used: beside
         "size_bytes": "int",
         "operator": "text",  # of a peak: what ran
     },

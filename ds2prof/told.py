@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,20 +14,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from ds2prof.config import ENV_PROFILE_START, ENV_PROFILE_STOP
-from ds2prof.errors import CaptureError
+from ds2prof.errors import CaptureError, UsageError
 from ds2prof.job import Job
 from ds2prof.kernel_classes import KERNEL_RULES
 from ds2prof.launchers import Launcher, optional
 from ds2prof.metric_passes import passes_of
 from ds2prof.metric_plans import MetricPlan, chips_here, listed_for, plan_for
-from ds2prof.provenance import option
+from ds2prof.provenance import is_training, option
 from ds2prof.ranks import several_ranks
 
-_OURS: Final = (
-    *("DETAIL", "DRY_RUN", "ENVIRONMENT", "INJECT", "INJECT_OUTPUT", "INJECT_SITE"),
-    *("METRICS", "OPTIONS", "OUTPUT", "STATUS", "TOOL", "WINDOW"),
+_OURS: Final = frozenset(
+    f"DS2PROF_{name}"
+    for name in (
+        *("DETAIL", "DRY_RUN", "ENVIRONMENT", "INJECT", "INJECT_OUTPUT", "INJECT_SITE"),
+        *("LOCALE", "METRICS", "OPTIONS", "OUTPUT", "STATUS", "TOOL", "WINDOW"),
+    )
 )
 """Variables that are for a launcher alone: one that is set around us is not meant for this capture."""
+
+
+_RANGE_REPLAY: Final = ("range", "app-range")
+_GRAMMAR: Final = "/[]+*,@"
+"""What has a meaning in Nsight Compute's NVTX filters."""
 
 
 def told(job: Job, output: Path) -> dict[str, str]:
@@ -37,7 +46,7 @@ def told(job: Job, output: Path) -> dict[str, str]:
         UsageError: the window was asked to be opened by what does not exist here.
     """
     launcher, asked = job.planned.launcher, job.planned.asked
-    said = {name: value for name, value in job.environ.items() if name.removeprefix("DS2PROF_") not in _OURS}
+    said = {name: value for name, value in job.environ.items() if name not in _OURS}
     # A launcher without a tool of its own is part of the program, or of ds2prof and runs on our Python.
     said["DS2PROF_TOOL"] = (job.tool or launcher.tools[0]) if launcher.tools else sys.executable
     if launcher.replays:
@@ -50,6 +59,7 @@ def told(job: Job, output: Path) -> dict[str, str]:
         said["DS2PROF_DETAIL"] = "1"
     said["DS2PROF_OPTIONS"] = "\n".join(options(job))
     said["DS2PROF_ENVIRONMENT"] = "\n".join(f"{name}={value}" for name, value in _for_program(job).items())
+    said["DS2PROF_LOCALE"] = job.environ.get("LC_ALL", "")
     return {**said, "DS2PROF_OUTPUT": str(output)}
 
 
@@ -79,6 +89,7 @@ def settings_in(line: str, launcher: Launcher, *, program: Sequence[str]) -> dic
 def options(job: Job) -> tuple[str, ...]:
     """The words for the tool's command line that depend on the machine, its version, the program and the user."""
     launcher, given = job.planned.launcher, job.planned.asked.options
+    _refuse_contradictions(job)
     by_machine = () if job.on_gpu else launcher.without_gpu
     others = [] if communicates(job) else [_without_communication()] if _waits_for_ranks(job) else []
     chosen = {word.partition("=")[0] for word in given}
@@ -87,9 +98,11 @@ def options(job: Job) -> tuple[str, ...]:
 
 
 def communicates(job: Job) -> bool:
-    """Whether the user decided on which kernels are replayed, or how."""
-    decided = {"--kernel-name", "-k", "--kernel-id", "--replay-mode"}
-    return any(word.partition("=")[0] in decided for word in job.planned.asked.options)
+    """Whether the user decided on which kernels are replayed, or that whole ranges or runs are."""
+    given = job.planned.asked.options
+    names = {word.partition("=")[0] for word in given}
+    chosen = names & {"--kernel-name", "--kernel-id", "--lockstep-kernel-launch"}
+    return bool(chosen) or option(given, "--replay-mode") in ("application", *_RANGE_REPLAY)
 
 
 def metrics(job: Job) -> MetricPlan:
@@ -129,8 +142,16 @@ def notes(job: Job) -> tuple[str, ...]:
     if _waits_for_ranks(job) and not communicates(job):
         said.append(
             "several ranks: communication kernels are left out, for the replay of one would wait for the other ranks "
-            "for ever; --replay-mode range takes them in"
+            "for ever; --replay-mode range takes them in, in newer versions --lockstep-kernel-launch"
         )
+    if launcher.replays and len(job.machine.gpus) > 1 and not _waits_for_ranks(job) and not communicates(job):
+        said.append(
+            "several GPUs are visible; if the program starts ranks by itself, leave communication kernels out by "
+            "--kernel-name 'regex:^(?!.*nccl)', or it will wait for ever"
+        )
+    by_calls = opening is not None and opening.kind in ("api", "steps")
+    if launcher.opens_by_nvtx and not launcher.replays and by_calls and several_ranks(job.planned.program, {}):
+        said.append("several ranks: the first one that closes its window closes it for all of them")
     limits = {"--launch-count", "--kernel-name", "--kernel-id", "--nvtx-include"}
     limited = any(word.partition("=")[0] in limits for word in job.planned.asked.options)
     if launcher.replays and opening is not None and opening.kind == "all" and not limited:
@@ -146,6 +167,35 @@ def script_of(launcher: Launcher) -> AbstractContextManager[Path]:
     return as_file(files("ds2prof.profilers").joinpath(f"{launcher.name}.sh"))
 
 
+def _refuse_contradictions(job: Job) -> None:
+    """Nothing, if the words for the tool go with each other and with the window.
+
+    Raises:
+        UsageError: the tool would refuse them, or drop one in silence.
+    """
+    launcher, given, opening = job.planned.launcher, job.planned.asked.options, job.opening
+    names = {word.partition("=")[0] for word in given}
+    short = next((word for word in given if re.match(r"-[A-Za-z]", word)), None)
+    if short is not None:
+        raise UsageError(f"{short}: give the option's long name, which can be told apart from those that are set here")
+    if not launcher.replays or opening is None:
+        return
+    if option(given, "--replay-mode") in _RANGE_REPLAY:
+        barred = sorted(names & {"--kernel-name", "--kernel-id", "--nvtx-exclude", "--profile-from-start"})
+        if barred:
+            raise UsageError(f"{barred[0]}: does not go with range replay, which replays all that a range holds")
+        if opening.kind == "all" and "--nvtx-include" not in names:
+            raise UsageError("--replay-mode range: needs ranges; give --window START:STOP, nvtx:RANGE or api")
+    if opening.range_name is not None:
+        if "--nvtx-include" in names:
+            raise UsageError(f"--nvtx-include: and --window {opening} both say which ranges; give one of them")
+        if set(f"{opening.range_name}{opening.domain or ''}") & set(_GRAMMAR):
+            raise UsageError(
+                f"--window {opening}: Nsight Compute reads {_GRAMMAR} in a range's name as its grammar; leave --window "
+                f"out and give --nvtx-include in its own syntax"
+            )
+
+
 def _waits_for_ranks(job: Job) -> bool:
     """Whether replaying a communication kernel would wait for ranks that do not replay it."""
     return job.planned.launcher.replays and several_ranks(job.planned.program, job.environ)
@@ -159,6 +209,11 @@ def _without_communication() -> tuple[str, str]:
 
 def _for_program(job: Job) -> Mapping[str, str]:
     """The environment that the program needs for the window; it is part of the command line."""
+    asked = job.planned.asked.opening
+    if is_training(job.planned.program) and asked is not None and asked.steps is not None:
+        # These go before the options of our training script, which say the same.
+        steps = {ENV_PROFILE_START: str(asked.steps.start), ENV_PROFILE_STOP: str(asked.steps.stop)}
+        return steps if any(job.environ.get(name) for name in steps) else {}
     window = job.steps
     if window is None or job.planned.injects is not None:  # a launcher that injects reads the window itself
         return {}

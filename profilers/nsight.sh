@@ -8,6 +8,7 @@
 #                         cudaProfilerStop; of steps, what counts them in the program makes these calls
 #   DS2PROF_OPTIONS       further options of ncu, one word a line; they go before those below
 #   DS2PROF_ENVIRONMENT   NAME=value for the program, one a line
+#   DS2PROF_LOCALE        LC_ALL for the program (default: as it is here; empty: none)
 #   DS2PROF_TOOL          the profiler's executable (default: ncu)
 #   DS2PROF_DRY_RUN       1: print the command on one line instead of running it
 #
@@ -23,28 +24,41 @@ environment=()
 while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
 command=(env LC_ALL=C "$tool")      # C: no thousands separators, a decimal point
-# An option of ours with its value, unless DS2PROF_OPTIONS has it: ncu takes none twice.
-default() {
-    local given
-    for given in "${options[@]+"${options[@]}"}"; do
-        [[ ${given%%=*} != "$1" ]] || return 0
+# Whether DS2PROF_OPTIONS has this option.
+given() {
+    local word
+    for word in "${options[@]+"${options[@]}"}"; do
+        [[ ${word%%=*} != "$1" ]] || return 0
     done
-    command+=("$@")
+    return 1
 }
 
+# An option of ours with its value, unless DS2PROF_OPTIONS has it: ncu takes none twice.
+default() {
+    given "$1" || command+=("$@")
+}
+
+# Ranges are what is replayed then, and cudaProfilerStart and -Stop mark them by themselves.
+ranges=no
+[[ " ${options[*]-} " =~ \ --replay-mode[=\ ](app-)?range\  ]] && ranges=yes
+if [[ $window == nvtx:* ]] || given --nvtx-include || given --nvtx-exclude; then
+    default --nvtx
+fi
 case $window in
     all) ;;
     nvtx:*@*)
         range=${window#nvtx:}
-        default --nvtx
         # As a push/pop range and as a start/end range: which it is, the name does not tell.
         default --nvtx-include "${range##*@}@${range%@*}/" --nvtx-include "${range##*@}@${range%@*}"
         ;;
     nvtx:*)
-        default --nvtx
         default --nvtx-include "${window#nvtx:}/" --nvtx-include "${window#nvtx:}"
         ;;
-    *) default --profile-from-start off ;;      # until cudaProfilerStart
+    *)
+        if [[ $ranges == no ]]; then
+            default --profile-from-start off    # until cudaProfilerStart
+        fi
+        ;;
 esac
 default --target-processes all      # children too
 default --clock-control none        # clocks as in production, instead of locked to base
@@ -65,8 +79,12 @@ case $output in
         command+=(--csv --page raw --log-file "$output")
         ;;
 esac
-if [[ ${#environment[@]} -gt 0 ]]; then
-    command+=(env "${environment[@]}")
+# The program keeps the locale that it would have without us.
+locale=${DS2PROF_LOCALE-${LC_ALL:-}}
+if [[ -n $locale ]]; then
+    command+=(env "LC_ALL=$locale" "${environment[@]+"${environment[@]}"}")
+else
+    command+=(env -u LC_ALL "${environment[@]+"${environment[@]}"}")
 fi
 command+=("$@")
 

@@ -4,7 +4,8 @@
 #   DS2PROF_OUTPUT        the report to write, .nsys-rep
 #   DS2PROF_WINDOW        all | api (default) | START:STOP | nvtx:RANGE[@DOMAIN]. api: from cudaProfilerStart to
 #                         cudaProfilerStop; of steps, what counts them in the program makes these calls
-#   DS2PROF_OPTIONS       further options of nsys, one a line; they go before those below
+#   DS2PROF_OPTIONS       further options of nsys, one a line; they go before those below. ds2prof puts
+#                         --cuda-graph-trace=node here where the version knows it: kernels inside graphs, one by one
 #   DS2PROF_ENVIRONMENT   NAME=value for the program, one a line
 #   DS2PROF_TOOL          the profiler's executable (default: nsys)
 #   DS2PROF_DRY_RUN       1: print the command on one line instead of running it
@@ -44,8 +45,14 @@ esac
 if [[ $window != all ]]; then
     default --capture-range-end=stop                    # nsys's own default kills the program at the window's end
 fi
-default --cuda-graph-trace=node                         # kernels inside graphs, not graphs as a whole
-default --env-var=NSYS_NVTX_PROFILER_REGISTER_ONLY=0    # unregistered NVTX strings count too
+# Unregistered NVTX strings count too.
+registered=NSYS_NVTX_PROFILER_REGISTER_ONLY=0
+for at in "${!options[@]}"; do
+    if [[ ${options[at]} == --env-var=* && ${options[at]} != *NSYS_NVTX_PROFILER_REGISTER_ONLY* ]]; then
+        options[at]+=,$registered
+    fi
+done
+default "--env-var=$registered"
 command+=("${options[@]+"${options[@]}"}" "--output=$output" --force-overwrite=true)
 if [[ ${#environment[@]} -gt 0 ]]; then
     command+=(env "${environment[@]}")

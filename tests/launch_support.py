@@ -17,7 +17,9 @@ QUICK = Patience(after_signal_s=5, after_term_s=2, after_end_s=0.3)
 
 # The stand-ins: argv goes to $FAKE_ARGV, the program is run, and files and messages are those of the real tools.
 HEAD = """#!/usr/bin/env bash
-for word in "$@"; do case $word in --help | --query-metrics | --list-chips) exit 1 ;; -* | profile) ;; *) break ;; esac; done
+for word in "$@"; do
+    case $word in --help | --query-metrics | --list-chips) exit 1 ;; -* | profile) ;; *) break ;; esac
+done
 if [[ ${1:-} == --version ]]; then echo "NVIDIA tool, Version 2022.3.0.0, Release version 11.8.87"; exit; fi
 if [[ -n ${FAKE_ARGV:-} ]]; then printf '%s\\0' "$@" >"$FAKE_ARGV"; fi
 """

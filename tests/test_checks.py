@@ -42,7 +42,10 @@ def _forget() -> Iterator[None]:
 
 @pytest.fixture
 def box(tmp_path: Path) -> Tree:
-    return tree(tmp_path / "root")
+    made = tree(tmp_path / "root")
+    for name in ("nvidiactl", "nvidia-uvm", "nvidia0"):
+        made.write(f"dev/{name}", "")
+    return made
 
 
 @pytest.fixture
@@ -110,6 +113,12 @@ def test_nothing_speaks_against_a_capture_where_all_is_well(box: Tree, tmp_path:
     asked = {"tool": ncu(tmp_path), "folder": tmp_path, "environ": environ, "proc": box.proc}
     assert refusal(launcher("nsight"), NEW, **asked) is None
     assert warnings_for(launcher("nsight"), NEW, **asked) == []
+
+
+def test_missing_files_of_the_driver_are_warned_of(box: Tree, tmp_path: Path, environ: dict[str, str]) -> None:
+    (box.root / "dev" / "nvidia-uvm").unlink()
+    said = warnings_for(launcher("nsight"), NEW, tool=ncu(tmp_path), folder=tmp_path, environ=environ, proc=box.proc)
+    assert ["/dev/nvidia-uvm is missing: CUDA programs find no GPU" in line for line in said] == [True]
 
 
 def test_what_measures_gpus_alone_is_refused_without_one(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_ending_well_without_data_is_an_error_that_says_why(
 ) -> None:
     path = output / f"mine.{extension}"
     environ = {**tools, "FAKE": "empty", "FAKE_PROCESSES": ""}
-    with pytest.raises(CaptureError, match=r"wrote no data.*window.*cudaProfilerStart") as error:
+    with pytest.raises(CaptureError, match=r"wrote no data: (the program used no GPU|there was nothing)") as error:
         captured(name, ["echo", "hello"], path=path, environ=environ)
     assert "\n" not in str(error.value)
     assert names(output) == {f"{path.name}.log"}
@@ -398,7 +398,7 @@ def test_an_interrupted_capture_leaves_a_log_no_measurement_and_no_process(
     signum: int, code: int, start: Callable[..., subprocess.Popen[str]], output: Path, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
-    program = "trap '' INT; setsid sleep 300 & echo $! >$1.new; mv $1.new $1; trap - INT; sleep 300"
+    program = "trap '' INT; setsid sleep 300 & echo $! >$1.new; trap - INT; mv $1.new $1; sleep 300"
     process = start("run", "nsight", "-o", str(output / "a.csv"), "--", "bash", "-c", program, "_", str(pids))
     wait_for(pids.exists)
     process.send_signal(signum)

@@ -6,10 +6,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ds2prof.cli.run import default_output, expanded, filter_words, program_name
+from ds2prof.cli.run import command, default_output, expanded, filter_words, program_name
 from ds2prof.config import Window
 from ds2prof.errors import ExistsError, UsageError
 from ds2prof.job import Asked, Job
@@ -19,7 +20,7 @@ from ds2prof.machine import Machine
 from ds2prof.opening import Opening, by_our_range, opening
 from ds2prof.provenance import steps_asked
 from ds2prof.ranks import rank_of, several_ranks
-from ds2prof.told import settings_in
+from ds2prof.told import settings_in, told
 from tests.launch_support import NEW, NO_GPU, OLD, executable
 
 OUTPUTS = {"nsight": "a.csv", "nsys": "a.nsys-rep", "nvprof": "a.nvvp", "torch": "a.json.gz", "memory": "a.csv"}
@@ -168,7 +169,7 @@ def test_several_ranks_are_seen_in_the_command(program: list[str], several: bool
 
 def test_the_rank_is_what_the_launcher_of_ranks_tells() -> None:
     assert rank_of({"RANK": "3", "WORLD_SIZE": "8"}) == (3, 8)
-    assert rank_of({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}) == (1, 2)
+    assert rank_of({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
     assert rank_of({"RANK": "0", "WORLD_SIZE": "1"}) is None
     assert rank_of({"RANK": "x", "WORLD_SIZE": "2"}) is None
 
@@ -184,7 +185,7 @@ def test_of_several_ranks_no_communication_kernel_is_replayed() -> None:
 @pytest.mark.parametrize("options", [("--replay-mode", "range"), ("--kernel-name=regex:gemm",)])
 def test_who_chooses_kernels_or_replay_decides_on_communication_too(options: tuple[str, ...]) -> None:
     program = ["torchrun", "--nproc-per-node", "2", "a.py"]
-    line = words("nsight", program, asked=Asked(options=options))
+    line = words("nsight", program, asked=Asked(opening("1:2"), options=options))
     assert not [word for word in line if "nccl" in word]
 
 
@@ -247,6 +248,94 @@ def test_a_name_may_hold_variables_and_the_host() -> None:
     assert "%h" not in expanded(Path("x_%h.csv"), {}).name
     with pytest.raises(UsageError, match="the environment has no RANK"):
         expanded(Path("x_%q{RANK}.csv"), {})
+
+
+def test_kernel_replay_by_name_still_leaves_communication_out() -> None:
+    program = ["bash", "-c", "torchrun --nproc-per-node 2 a.py"]
+    line = words("nsight", program, asked=Asked(options=("--replay-mode", "kernel")))
+    assert line[line.index("--kernel-name") + 1].startswith("regex:^(?!(?i).*(nccl|")
+
+
+def test_range_replay_takes_its_ranges_from_the_programs_calls() -> None:
+    line = words("nsight", TRAINING, asked=Asked(options=("--replay-mode", "range")))
+    assert "--profile-from-start" not in line
+    assert "--profile-from-start" in words("nsight", TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("window", "options", "said"),
+    [
+        ("all", ("--replay-mode", "range"), "needs ranges"),
+        ("1:2", ("--replay-mode=range", "--kernel-name", "a"), "--kernel-name: does not go with range replay"),
+        ("nvtx:a", ("--nvtx-include", "b/"), "give one of them"),
+        ("nvtx:a/b", (), "as its grammar"),
+        ("all", ("-k", "a"), "-k: give the option's long name"),
+    ],
+)
+def test_what_nsight_compute_would_refuse_is_refused_before(window: str, options: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        words("nsight", ["./a.out"], asked=Asked(opening(window), options=options))
+
+
+def test_filters_by_range_switch_nvtx_on_once() -> None:
+    for window in ("all", "nvtx:a"):
+        line = words("nsight", ["./a.out"], asked=Asked(opening(window), options=("--nvtx-exclude", "q/")))
+        assert line.count("--nvtx") == 1
+
+
+def test_the_program_keeps_its_locale_and_the_users_own_variables() -> None:
+    theirs = {**NO_TOOLS, "LC_ALL": "de_DE.UTF-8"}
+    line = words("nsight", ["./a.out"], environ=theirs)
+    assert line[:2] == ["env", "LC_ALL=C"]
+    assert line[-3:] == ["env", "LC_ALL=de_DE.UTF-8", "./a.out"]
+    assert words("nsight", ["./a.out"])[-4:] == ["env", "-u", "LC_ALL", "./a.out"]
+    job = Job(plan(launcher("nsys"), ["./a.out"], output=Path("a.nsys-rep")), None, NEW, {**theirs, "STATUS": "mine"})
+    assert told(job, Path("a.nsys-rep"))["STATUS"] == "mine"
+
+
+def test_more_environment_for_nsys_is_joined_to_ours() -> None:
+    line = words("nsys", ["./a.out"], asked=Asked(options=("--env-var=FOO=1",)))
+    given_ = [word for word in line if word.startswith("--env-var")]
+    assert given_ == ["--env-var=FOO=1,NSYS_NVTX_PROFILER_REGISTER_ONLY=0"]
+
+
+def test_an_asked_window_goes_before_that_of_the_environment() -> None:
+    environ = {**NO_TOOLS, "DS2PROF_PROFILE_START": "1", "DS2PROF_PROFILE_STOP": "2"}
+    line = words("nsys", TRAINING, machine=NO_GPU, asked=Asked(opening("2:3")), environ=environ)
+    assert "--nvtx-capture=window:2-3@ds2prof" in line
+    assert {"DS2PROF_PROFILE_START=2", "DS2PROF_PROFILE_STOP=3"} <= set(line)
+
+
+@pytest.mark.parametrize(("name", "window"), [("torch", "all"), ("memory", "all"), ("smi", "all")])
+def test_the_training_script_has_no_window_of_the_whole_run_where_it_records_itself(name: str, window: str) -> None:
+    with pytest.raises(UsageError, match="has a window of iterations"):
+        plan(launcher(name), TRAINING, output=Path("a." + launcher(name).extension), asked=Asked(opening(window)))
+
+
+def test_a_command_is_told_apart_from_our_options_by_dashes() -> None:
+    done = CliRunner().invoke(command, ["torch", "python", "a.py", "--tag", "theirs"])
+    assert done.exit_code == 2
+    assert "put -- in front of the command" in done.output
+
+
+def test_the_rank_does_not_stand_in_a_name_twice(tmp_path: Path) -> None:
+    from ds2prof import delivery
+    from ds2prof.outcome import Outcome
+
+    planned = plan(launcher("torch"), ["python", "a.py"], output=tmp_path / "torch_a_rank0.json.gz")
+    job = Job(planned, None, NO_GPU, {})
+    (tmp_path / f"{job.stem}.rank0.json.gz").write_text("trace")
+    assert [path.name for path in delivery.written(job, Outcome(planned.launcher, 0, ""))] == ["torch_a_rank0.json.gz"]
+
+
+def test_files_of_processes_named_by_the_user_are_not_overwritten(tmp_path: Path) -> None:
+    from ds2prof.delivery import refuse_replacing
+
+    planned = plan(launcher("torch"), ["python", "a.py"], output=tmp_path / "x_%p.json.gz")
+    refuse_replacing(planned, force=False)
+    (tmp_path / "x_rank1.json.gz").touch()
+    with pytest.raises(ExistsError, match="x_rank1"):
+        refuse_replacing(planned, force=False)
 
 
 def test_the_files_of_processes_and_ranks_are_not_overwritten(tmp_path: Path) -> None:

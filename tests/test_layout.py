@@ -34,6 +34,7 @@ LAUNCH_SIDE = {
     "doctor",
     "finding",
     "gpu_checks",
+    "injection",
     "installed",
     "launch",
     "launchers",
@@ -67,7 +68,10 @@ def imported(path: Path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
+            if node.level:  # the injected package goes by another name in the programs of others
+                assert path.parent.name == "inject", f"{path}: imports are absolute"
+                yield f"ds2prof.inject.{node.module or ''}".rstrip(".")
+                continue
             module = node.module or ""
             yield from (f"{module}.{alias.name}" for alias in node.names) if module == "ds2prof" else (module,)
 

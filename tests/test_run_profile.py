@@ -204,8 +204,8 @@ def test_a_sweep_leaves_one_measurement_for_each_batch_size(sweep: Sweeps) -> No
     assert code == 0
     names = {"nsight_bs4.csv", "nsight_bs8.csv"}
     assert sweep.names() == names | {f"{name}.meta.json" for name in names}
-    assert "[1/2] nsight, batch 4: iterations 10 to 11 -> root/measurements/nsight_bs4.csv\n" in said
-    assert "[2/2] nsight, batch 8: iterations 10 to 11 -> root/measurements/nsight_bs8.csv\n" in said
+    assert "[1/2] nsight, batch 4: iteration 10 -> root/measurements/nsight_bs4.csv\n" in said
+    assert "[2/2] nsight, batch 8: iteration 10 -> root/measurements/nsight_bs8.csv\n" in said
 
 
 def test_the_summary_is_that_of_every_measurement(sweep: Sweeps) -> None:
@@ -299,7 +299,7 @@ def test_the_window_of_the_environment_is_the_one_announced(sweep: Sweeps, monke
     monkeypatch.setenv("DS2PROF_PROFILE_START", "2")
     monkeypatch.setenv("DS2PROF_PROFILE_STOP", "3")
     _, _, said = sweep("nsight", "--batch-sizes", "4")
-    assert "iterations 2 to 3 ->" in said
+    assert "iteration 2 ->" in said
     facts = read_sidecar(sweep.folder / "nsight_bs4.csv")
     assert facts is not None
     assert facts["window"] == {"start": 2, "stop": 3}

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 import train_profiling
 from ds2prof.config import PHASES, range_kind
+from ds2prof.inject import trace
 from ds2prof.measurements import read_sidecar, sidecar_path
-from ds2prof.train import capture
 from ds2prof.train.device import Device, memory_errors
 from ds2prof.units import ns_from_decimal
 from tests.conftest import ROOT
@@ -230,6 +230,6 @@ def test_compression_gives_back_what_went_in(isal: bool, tmp_path: Path, monkeyp
         monkeypatch.setitem(sys.modules, "isal.igzip", None)
     source, target = tmp_path / "raw.json", tmp_path / "packed.json.gz"
     source.write_bytes(bytes(range(256)) * 10_000)
-    capture.compress(source, target)
+    trace.compress(str(source), str(target))
     assert gzip.decompress(target.read_bytes()) == source.read_bytes()
     assert target.stat().st_size < source.stat().st_size / 10

@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # a kernel's name is no reason to fail on a Latin terminal
     try:
         cli.main(arguments, standalone_mode=False, prog_name="ds2prof")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.Abort:

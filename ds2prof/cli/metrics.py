@@ -15,6 +15,7 @@ import click
 
 from ds2prof.devices import CAPABILITY_CHIPS, chip_named
 from ds2prof.errors import CaptureError, ExistsError, UsageError
+from ds2prof.launchers import find_tool, launcher
 from ds2prof.metric_passes import passes_of
 from ds2prof.metric_plans import MetricPlan, chips_here, listed_for, plan_for
 from ds2prof.metric_quantities import BLURBS, WANTS
@@ -152,13 +153,15 @@ def _named(chip: str) -> tuple[str, ...]:
 
 
 def _tool(named: str | None) -> str | None:
-    """The Nsight Compute to ask: the named one, else that on the PATH.
+    """The Nsight Compute to ask: the named one, else the one that a capture would take.
 
     Raises:
         CaptureError: there is none of that name.
     """
-    found = shutil.which(named or "ncu")
-    if found is None and named is not None:
+    if named is None:
+        return find_tool(launcher("nsight"))
+    found = shutil.which(named)
+    if found is None:
         raise CaptureError(f"{named}: no such program; --tool names an ncu")
     return found
 

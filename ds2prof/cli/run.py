@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,20 @@ _NO_PROGRAM: Final = re.compile(r"python[\d.]*|ba?sh|env|torchrun|srun|mpirun|mp
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+class BehindDashes(click.Command):
+    """A command whose last words, those of another program, stand behind ``--``: their options are not ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is left of the words, as click has it.
+
+        Raises:
+            click.UsageError: there is no ``--``.
+        """
+        if "--" not in args and not {"-h", "--help"} & set(args):
+            raise click.UsageError("put -- in front of the command: ds2prof run torch -- python script.py", ctx)
+        return super().parse_args(ctx, args)
+
+
 def passed_on(function: _Command) -> _Command:
     """The command with an option for each that some launcher hands on to its tool."""
     seen = {name: text for each in LAUNCHERS for name, text in launcher(each).passes.items()}
@@ -44,7 +59,7 @@ def passed_on(function: _Command) -> _Command:
     return function
 
 
-@click.command("run", context_settings={"max_content_width": 100})
+@click.command("run", cls=BehindDashes, context_settings={"max_content_width": 100})
 @click.argument("profiler", type=click.Choice(["auto", *LAUNCHERS]))
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The measurement to write.")
@@ -92,9 +107,12 @@ def command(
     )
     tag = "detail" if detail and tag is None else tag
     named = expanded(output, os.environ) if output else default_output(chosen, program, tag=tag)
+    if not (chosen.one_file_per_process or (chosen.injects and not is_training(program))):
+        named = named.with_name(named.name.replace("%p", str(os.getpid())))
     planned = plan(chosen, program, output=named, tag=tag, asked=asked)
     if dry_run:
         click.echo(command_line(planned, machine=machine))
+        mention_missing_folder(planned)
         return
     if refused(planned, machine=machine) is None:
         for note in notes_for(planned, machine=machine):
@@ -185,6 +203,13 @@ def expanded(output: Path, environ: Mapping[str, str]) -> Path:
 
     name = re.sub(r"%q\{(\w+)\}", variable, output.name)
     return output.with_name(name.replace("%h", _fit(socket.gethostname())))
+
+
+def mention_missing_folder(planned: Plan) -> None:
+    """Says what a pasted command needs besides: the profilers make no folders."""
+    folder = planned.output.parent
+    if not folder.exists():
+        click.echo(f"ds2prof: before this is pasted: mkdir -p {shlex.quote(str(folder))}", err=True)
 
 
 def measurements_folder(default: Path) -> Path:

@@ -20,7 +20,7 @@ import click
 
 import ds2prof
 from ds2prof.cli.progress import echoing
-from ds2prof.cli.run import chosen_launcher, measurements_folder, tell
+from ds2prof.cli.run import chosen_launcher, measurements_folder, mention_missing_folder, tell
 from ds2prof.config import COUNTER_WINDOW_GPU, DEFAULTS_CPU, DEFAULTS_GPU, Defaults, Window
 from ds2prof.errors import CaptureError, Ds2profError, UsageError
 from ds2prof.job import NOTHING_MORE, Asked, Plan
@@ -81,6 +81,7 @@ def command(
     if dry_run:
         for each in plans:
             click.echo(command_line(each, machine=machine))
+        mention_missing_folder(plans[0])
         return
     captured = captured_sweep(plans, machine=machine, force=force)
     summarize(chosen, [path for each in captured for path in each.paths])
@@ -230,7 +231,10 @@ def _window_options(window: Window) -> list[str]:
 
 def _announcement(each: Plan, count: str) -> str:
     window = window_of(each.program, os.environ)
-    iterations = f": iterations {window.start} to {window.stop}" if window else ""
+    iterations = ""
+    if window is not None:
+        last = window.stop - 1
+        iterations = f": iteration {last}" if last == window.start else f": iterations {window.start} to {last}"
     return f"{count} {each.launcher.name}, batch {option(each.program, '--batch-size')}{iterations} -> {each.output}"
 
 

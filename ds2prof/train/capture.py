@@ -111,7 +111,7 @@ def capture_for(settings: Settings, device: Device, *, ranges: Ranges, layers: M
     """The capture that the settings ask for."""
     if settings.profiler == "none":
         return Capture()
-    profiler: Profiler = ExternalProfiler(device, _operator_progress(settings.window))
+    profiler: Profiler = ExternalProfiler(device, operator_progress(settings.window))
     if settings.profiler == "torch":
         assert settings.output is not None, "a trace always has a path"
         profiler = TorchProfiler(device, settings.output, detail=settings.detail)
@@ -122,7 +122,7 @@ def capture_for(settings: Settings, device: Device, *, ranges: Ranges, layers: M
     return ProfiledCapture(profiler, ranges, window=settings.window, layers=hooks)
 
 
-def _operator_progress(window: Window) -> OperatorProgress | None:
+def operator_progress(window: Window) -> OperatorProgress | None:
     """What counts the window's operators for whoever watches a profiler that replays; None where nobody asked."""
     status = os.environ.get(ENV_STATUS)
     if not status or os.environ.get(ENV_COUNT_OPS) != "1" or window.start == 0:

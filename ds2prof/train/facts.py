@@ -18,7 +18,7 @@ import torch
 import ds2prof
 from ds2prof.measurements import commit_of
 from ds2prof.train.device import Device
-from ds2prof.train.settings import Settings
+from ds2prof.train.settings import DETAIL_SLOWS, Settings
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def sidecar(settings: Settings, device: Device, *, clock: Clock, folder: Path) -
         "exit_code": 0,
         "tag": settings.tag,
         **({"detail": settings.detail} if by_torch else {}),
+        **({"durations": DETAIL_SLOWS} if settings.detail else {}),
     }
 
 

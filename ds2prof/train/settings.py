@@ -23,6 +23,9 @@ from ds2prof.measurements import measurement_name, refuse_existing
 
 PRECISIONS: Final = ("fp32", "tf32", "bf16")
 PROFILERS: Final = ("none", "torch", "memory", "external")
+DETAIL_SLOWS: Final = (
+    "recorded with detail, which slows every step down: take durations from a capture without --detail"
+)
 DEFAULT_ITERATIONS: Final = 20
 _LARGEST_DEFAULT_WARMUP: Final = 5
 _EXTENSIONS: Final = {"none": ("run", "jsonl"), "torch": ("torch", "json.gz"), "memory": ("memory", "csv")}
