@@ -2,7 +2,7 @@
 
 A pipe's number is its share of its own peak rate. Nsight Compute offers it under several names, not all of them on
 every chip, and over two denominators. One name is chosen per pipe and file, never mixed across launches. Which chip
-has which metric stands in :mod:`ds2prof.metric_table`.
+has which metric stands in :mod:`ds2prof.metrics.table`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-from ds2prof.metric_table import AVAILABILITY, CHIPS, DEPRECATED, SINCE_HOPPER
+from ds2prof.metrics.table import AVAILABILITY, CHIPS, DEPRECATED, SINCE_HOPPER
 
 PIPES: Final = ("fma", "fp16", "fp64", "tensor", "tc", "xu", "alu", "lsu", "tma")
 """The canonical pipes. ``xu`` is the special function unit (SFU); ``tc`` and ``tma`` exist on late chips only."""

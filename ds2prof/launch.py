@@ -1,9 +1,9 @@
 """A command and a profiler in, a measurement out: whole and with its sidecar, or not at all and with a log.
 
-The command line is built by ``profilers/NAME.sh`` from what :mod:`ds2prof.told` tells it, what is known of the profiler
-stands in ``profilers/NAME.yaml`` (:mod:`ds2prof.launchers`), the program runs in a session of its own
-(:mod:`ds2prof.processes`), and :mod:`ds2prof.delivery` looks for what was written. Exit code 0 does not mean data:
-every profiler here can end well without having written any, so the file decides.
+What is known of a profiler stands in ``profilers/NAME.yaml`` (:mod:`ds2prof.capture.launchers`), its command line is
+built by ``profilers/NAME.sh`` from what :mod:`ds2prof.capture.told` tells it, the program runs in a session of its own
+(:mod:`ds2prof.capture.processes`), and :mod:`ds2prof.capture.delivery` looks for what was written. Exit code 0 does not
+mean data: every profiler here can end well without having written any, so the file decides.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from ds2prof.checks import refusal, warnings_for
+from ds2prof.capture.delivery import (
+    keep_what_explains,
+    log_of,
+    put_in_place,
+    refuse_replacing,
+    whole_or_nothing,
+    written,
+)
+from ds2prof.capture.job import NOTHING_MORE, Asked, Job, Plan
+from ds2prof.capture.launchers import Launcher, find_tool, tool_version
+from ds2prof.capture.outcome import Outcome, messages_in, tail
+from ds2prof.capture.processes import PATIENCE, SIGNALS, Finished, Patience, Writable, handling, held_back, run
+from ds2prof.capture.provenance import facts_before, is_training, option
+from ds2prof.capture.told import command_of, counted, notes, script_of, settings_in, told
+from ds2prof.capture.watching import Watcher, expected_launches
+from ds2prof.capture.wholeness import is_full
 from ds2prof.config import ENV_STATUS
-from ds2prof.delivery import keep_what_explains, log_of, put_in_place, refuse_replacing, whole_or_nothing, written
+from ds2prof.doctor.checks import refusal, warnings_for
 from ds2prof.errors import CaptureError, Ds2profError, ExistsError, UsageError
-from ds2prof.job import NOTHING_MORE, Asked, Job, Plan
-from ds2prof.launchers import Launcher, find_tool, tool_version
 from ds2prof.machine import Machine, clocks
-from ds2prof.outcome import Outcome, messages_in, tail
-from ds2prof.processes import PATIENCE, SIGNALS, Finished, Patience, Writable, handling, held_back, run
-from ds2prof.provenance import facts_before, is_training, option
-from ds2prof.told import command_of, counted, notes, script_of, settings_in, told
-from ds2prof.watching import Watcher, expected_launches
-from ds2prof.wholeness import is_full
 
 ENV_COUNT_OPS: Final = "DS2PROF_COUNT_OPS"
 """Tells our training script to count operators in the window, where times are not real anyway."""

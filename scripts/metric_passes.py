@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes ds2prof/metric_passes.json: how many passes CUPTI counts for the standard metric plans, chip by chip.
+"""Writes ds2prof/capture/metric_passes.json: how many passes CUPTI counts for the standard metric plans, chip by chip.
 
     python scripts/metric_passes.py FOLDER...
 
@@ -21,12 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ds2prof.capture.metric_passes import STANDARD, ask, digest  # noqa: E402
+from ds2prof.capture.metric_plans import plan_for  # noqa: E402
 from ds2prof.errors import CaptureError  # noqa: E402  (the checkout comes first)
-from ds2prof.metric_passes import STANDARD, ask, digest  # noqa: E402
-from ds2prof.metric_plans import plan_for  # noqa: E402
-from ds2prof.metric_table import CHIPS  # noqa: E402
+from ds2prof.metrics.table import CHIPS  # noqa: E402
 
-OUTPUT = ROOT / "ds2prof" / "metric_passes.json"
+OUTPUT = ROOT / "ds2prof" / "capture" / "metric_passes.json"
 
 
 def questions() -> dict[tuple[tuple[str, ...], str], list[str]]:

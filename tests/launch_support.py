@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ds2prof.capture.processes import Patience
 from ds2prof.machine import Gpu, Machine
-from ds2prof.processes import Patience
 
 V100 = Gpu(ordinal=0, name="Tesla V100-SXM2-16GB", uuid="GPU-1", compute_capability="7.0", memory_bytes=1 << 34)
 H200 = Gpu(ordinal=0, name="NVIDIA H200", uuid="GPU-2", compute_capability="9.0", memory_bytes=1 << 37)

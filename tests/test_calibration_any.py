@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="no torch, the tool that trains")
 
 from click.testing import CliRunner
 
-from ds2prof.calibration_runs import MODES, ProgramRuns, run_log_in, timing_environment
+from ds2prof.calibration.runs import MODES, ProgramRuns, run_log_in, timing_environment
 from ds2prof.cli.calibrate import command
 from ds2prof.config import Window
 from ds2prof.errors import CaptureError

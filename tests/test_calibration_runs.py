@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ds2prof import calibration_counts
 from ds2prof.calibration import Counts, Timed
-from ds2prof.calibration_counts import counted_plainly
-from ds2prof.calibration_runs import (
+from ds2prof.calibration import counts as calibration_counts
+from ds2prof.calibration.counts import counted_plainly
+from ds2prof.calibration.runs import (
     MODES,
     Done,
     Mode,
@@ -31,13 +31,13 @@ from ds2prof.calibration_runs import (
     training_command,
     workplace,
 )
+from ds2prof.capture.job import Asked
+from ds2prof.capture.launchers import LAUNCHERS, launcher
 from ds2prof.cli import calibrate
 from ds2prof.cli.calibrate import command, possible, split, usable
 from ds2prof.config import Window
 from ds2prof.errors import CaptureError, ExistsError, ReadError, UsageError
-from ds2prof.job import Asked
 from ds2prof.launch import Echo, InterruptedCaptureError, capture, plan
-from ds2prof.launchers import LAUNCHERS, launcher
 from ds2prof.machine import Machine, find_machine
 from ds2prof.measurements import read_sidecar
 from tests.conftest import ROOT

@@ -239,7 +239,7 @@ def test_a_measurement_that_cannot_be_put_in_place_leaves_no_sidecar(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ds2prof.delivery.place", fail)
+    monkeypatch.setattr("ds2prof.capture.delivery.place", fail)
     left = bench.capture("nsight", ["true"])
     assert left.code == 1
     assert "mine.csv: cannot be put in place: No space left on device" in left.message
@@ -249,7 +249,7 @@ def test_a_measurement_that_cannot_be_put_in_place_leaves_no_sidecar(
 def test_a_signal_while_the_measurement_is_put_in_place_finds_it_whole(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ds2prof import delivery
+    from ds2prof.capture import delivery
 
     write = delivery.write_sidecar
 
@@ -269,7 +269,7 @@ def test_a_signal_while_a_report_is_imported_ends_the_importer_and_keeps_the_log
     del root
     from dataclasses import replace
 
-    from ds2prof.launchers import launcher
+    from ds2prof.capture.launchers import launcher
     from tests.launch_support import executable
 
     nsys = launcher("nsys")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ds2prof import delivery
-from ds2prof.job import Asked
-from ds2prof.launchers import Launcher, launcher
+from ds2prof.capture import delivery
+from ds2prof.capture.job import Asked
+from ds2prof.capture.launchers import Launcher, launcher
+from ds2prof.capture.opening import opening
 from ds2prof.measurements import read_sidecar
-from ds2prof.opening import opening
 from tests.bench.support import EXTENSIONS, NVIDIA, QUICK, TOOLS, Bench, Left, bench_in
 from tests.launch_support import executable
 from tests.test_checks import a_python

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ds2prof.launchers import find_importer, find_tool, launcher
+from ds2prof.capture.launchers import find_importer, find_tool, launcher
 from ds2prof.machine import find_machine
 from ds2prof.parsers import read
 from tests.launch_support import SMI, executable

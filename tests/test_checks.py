@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ds2prof import installed, tool_checks
-from ds2prof.asking import Reply
-from ds2prof.checks import CHECKS, findings, refusal, warnings_for
-from ds2prof.finding import Case, Finding
-from ds2prof.launchers import LAUNCHERS, launcher
+from ds2prof.capture.launchers import LAUNCHERS, launcher
+from ds2prof.doctor import installed, tool_checks
+from ds2prof.doctor.checks import CHECKS, findings, refusal, warnings_for
+from ds2prof.doctor.finding import Case, Finding
 from ds2prof.machine import Gpu, Machine
-from ds2prof.nvidia_smi import GpuState, Occupant, Slice
-from ds2prof.surroundings import Disk
+from ds2prof.machine.asking import Reply
+from ds2prof.machine.nvidia_smi import GpuState, Occupant, Slice
+from ds2prof.machine.surroundings import Disk
 from tests.launch_support import H200, NEW, NO_GPU, OLD, V100, executable
 from tests.smi_support import MISMATCH, NO_DRIVER, Tree, tree
 

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ds2prof import condition as conditions
-from ds2prof import nvidia_smi as smi
+from ds2prof.capture.launchers import LAUNCHERS, launcher
 from ds2prof.cli.doctor import command
-from ds2prof.condition import Place, condition
 from ds2prof.doctor import SCHEMA, Report, examine
-from ds2prof.finding import Finding
-from ds2prof.installed import copies, toolkits
-from ds2prof.launchers import LAUNCHERS, launcher
+from ds2prof.doctor import examination as conditions
+from ds2prof.doctor.examination import Place, condition
+from ds2prof.doctor.finding import Finding
+from ds2prof.doctor.installed import copies, toolkits
 from ds2prof.machine import find_machine
+from ds2prof.machine import nvidia_smi as smi
+from ds2prof.machine.surroundings import Disk
 from ds2prof.report.diagnosis import diagnosis
-from ds2prof.surroundings import Disk
 from tests.launch_support import executable, stand_ins
 from tests.smi_support import MISMATCH, NO_DRIVER, FakeGpu, Tree, failing, nvidia_smi, tree
 
@@ -361,8 +361,8 @@ def test_the_doctor_loads_neither_torch_nor_a_gpu_library(root: Path) -> None:
 
 def test_every_finding_is_documented(root: Path) -> None:
     table = (root / "docs" / "DOCTOR.md").read_text(encoding="utf-8")
-    modules = ("condition", "gpu_checks", "tool_checks")
-    code = "\n".join((root / "ds2prof" / f"{name}.py").read_text(encoding="utf-8") for name in modules)
+    modules = ("examination", "gpu_checks", "tool_checks")
+    code = "\n".join((root / "ds2prof" / "doctor" / f"{name}.py").read_text(encoding="utf-8") for name in modules)
     ids = set(re.findall(r'(?:Finding\(|case\.found\(|found\()\s*"([a-z.-]+)"', code)) - STATUSES
     assert len(ids) > 20
     assert {each for each in ids if f"`{each}`" not in table} == set()

@@ -18,7 +18,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ds2prof import injection
+from ds2prof.capture import injection
 from ds2prof.inject import gpu, outputs, recording, session, signals, status, steps, timing, trace, tracing, windows
 from ds2prof.inject.hooks import Hooks
 from ds2prof.inject.windows import Window

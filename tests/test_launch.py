@@ -18,15 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ds2prof.capture.job import Plan
+from ds2prof.capture.launchers import Launcher, launcher
+from ds2prof.capture.processes import Patience, handling, run
+from ds2prof.capture.provenance import DEFAULT_PRECISION
 from ds2prof.counters import core_metrics
 from ds2prof.errors import CaptureError, ExistsError, UsageError
-from ds2prof.job import Plan
 from ds2prof.launch import Captured, Echo, capture, command_line, plan
-from ds2prof.launchers import Launcher, launcher
 from ds2prof.machine import Machine
 from ds2prof.measurements import SIDECAR_SCHEMA, read_sidecar, temporary_path
-from ds2prof.processes import Patience, handling, run
-from ds2prof.provenance import DEFAULT_PRECISION
 from tests.launch_support import (
     H200,
     NEW,

@@ -10,17 +10,17 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ds2prof.capture.job import Asked, Job
+from ds2prof.capture.launchers import known_options, launcher, optional
+from ds2prof.capture.opening import Opening, by_our_range, opening
+from ds2prof.capture.provenance import steps_asked
+from ds2prof.capture.ranks import rank_of, several_ranks
+from ds2prof.capture.told import settings_in, told
 from ds2prof.cli.run import command, default_output, expanded, filter_words, program_name
 from ds2prof.config import Window
 from ds2prof.errors import ExistsError, UsageError
-from ds2prof.job import Asked, Job
 from ds2prof.launch import command_line, notes_for, plan
-from ds2prof.launchers import known_options, launcher, optional
 from ds2prof.machine import Machine
-from ds2prof.opening import Opening, by_our_range, opening
-from ds2prof.provenance import steps_asked
-from ds2prof.ranks import rank_of, several_ranks
-from ds2prof.told import settings_in, told
 from tests.launch_support import NEW, NO_GPU, OLD, executable
 
 OUTPUTS = {"nsight": "a.csv", "nsys": "a.nsys-rep", "nvprof": "a.nvvp", "torch": "a.json.gz", "memory": "a.csv"}
@@ -319,8 +319,8 @@ def test_a_command_is_told_apart_from_our_options_by_dashes() -> None:
 
 
 def test_the_rank_does_not_stand_in_a_name_twice(tmp_path: Path) -> None:
-    from ds2prof import delivery
-    from ds2prof.outcome import Outcome
+    from ds2prof.capture import delivery
+    from ds2prof.capture.outcome import Outcome
 
     planned = plan(launcher("torch"), ["python", "a.py"], output=tmp_path / "torch_a_rank0.json.gz")
     job = Job(planned, None, NO_GPU, {})
@@ -329,7 +329,7 @@ def test_the_rank_does_not_stand_in_a_name_twice(tmp_path: Path) -> None:
 
 
 def test_files_of_processes_named_by_the_user_are_not_overwritten(tmp_path: Path) -> None:
-    from ds2prof.delivery import refuse_replacing
+    from ds2prof.capture.delivery import refuse_replacing
 
     planned = plan(launcher("torch"), ["python", "a.py"], output=tmp_path / "x_%p.json.gz")
     refuse_replacing(planned, force=False)
@@ -339,7 +339,7 @@ def test_files_of_processes_named_by_the_user_are_not_overwritten(tmp_path: Path
 
 
 def test_the_files_of_processes_and_ranks_are_not_overwritten(tmp_path: Path) -> None:
-    from ds2prof.delivery import refuse_replacing
+    from ds2prof.capture.delivery import refuse_replacing
 
     planned = plan(launcher("torch"), ["python", "a.py"], output=tmp_path / "torch_a.json.gz")
     refuse_replacing(planned, force=False)
@@ -359,8 +359,8 @@ def test_the_files_of_processes_and_ranks_are_not_overwritten(tmp_path: Path) ->
     ],
 )
 def test_each_process_that_wrote_has_a_file_of_its_own(written: list[str], names: list[str], tmp_path: Path) -> None:
-    from ds2prof import delivery
-    from ds2prof.outcome import Outcome
+    from ds2prof.capture import delivery
+    from ds2prof.capture.outcome import Outcome
 
     planned = plan(launcher("torch"), ["python", "a.py"], output=tmp_path / "torch_a.json.gz")
     job = Job(planned, None, NO_GPU, {})
@@ -372,8 +372,8 @@ def test_each_process_that_wrote_has_a_file_of_its_own(written: list[str], names
 
 
 def test_a_place_for_the_process_in_the_name_is_used(tmp_path: Path) -> None:
-    from ds2prof import delivery
-    from ds2prof.outcome import Outcome
+    from ds2prof.capture import delivery
+    from ds2prof.capture.outcome import Outcome
 
     planned = plan(launcher("nvprof"), ["./a.out"], output=tmp_path / "run_%p_x.nvvp")
     job = Job(planned, None, OLD, {})

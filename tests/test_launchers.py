@@ -13,12 +13,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ds2prof.checks import refusal
-from ds2prof.choosing import choose
+from ds2prof.capture.choosing import choose
+from ds2prof.capture.launchers import LAUNCHERS, Launcher, find_tool, launcher, tool_version
+from ds2prof.capture.provenance import DEFAULT_PRECISION, option, window_of
 from ds2prof.config import STEMS, Window
-from ds2prof.launchers import LAUNCHERS, Launcher, find_tool, launcher, tool_version
+from ds2prof.doctor.checks import refusal
 from ds2prof.machine import Machine, clocks, find_machine, visible
-from ds2prof.provenance import DEFAULT_PRECISION, option, window_of
 from tests.launch_support import (
     H200,
     NEW,

@@ -23,35 +23,7 @@ LAYERS = {
 }
 """The layer of a top-level name inside ds2prof; what is not named here is vocabulary, layer 1."""
 VOCABULARY = 1
-LAUNCH_SIDE = {
-    "asking",
-    "boundedlog",
-    "calibration",
-    "calibration_counts",
-    "calibration_runs",
-    "checks",
-    "condition",
-    "doctor",
-    "finding",
-    "gpu_checks",
-    "injection",
-    "installed",
-    "launch",
-    "launchers",
-    "leftovers",
-    "machine",
-    "metric_passes",
-    "metric_passes_child",
-    "metric_plans",
-    "nvidia_smi",
-    "outcome",
-    "processes",
-    "provenance",
-    "sampling",
-    "surroundings",
-    "tool_checks",
-    "watching",
-}
+LAUNCH_SIDE = {"calibration", "capture", "doctor", "launch", "machine", "sampling"}
 WORK = {"analysis", "parsers", "launch", "train"}
 TORCH_ALLOWED = {"train", "inject"}
 

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ds2prof import nvidia_smi as smi
-from ds2prof import surroundings
-from ds2prof.asking import Reply, ask
-from ds2prof.machine import Machine, find_machine, visible
-from ds2prof.nvidia_smi import Slice, overview
+from ds2prof.machine import Machine, find_machine, surroundings, visible
+from ds2prof.machine import nvidia_smi as smi
+from ds2prof.machine.asking import Reply, ask
+from ds2prof.machine.nvidia_smi import Slice, overview
 from tests.launch_support import V100, executable
 from tests.smi_support import MISMATCH, NO_DRIVER, FakeGpu, Tree, failing, nvidia_smi, tree, uuid
 
@@ -153,7 +152,7 @@ def test_a_question_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
 def test_an_interrupted_question_leaves_no_process(tmp_path: Path) -> None:
     script = executable(tmp_path / "hangs", f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
     code = (
-        "import os, signal, threading, time, pathlib; from ds2prof.asking import ask\n"
+        "import os, signal, threading, time, pathlib; from ds2prof.machine.asking import ask\n"
         f"pid = pathlib.Path({str(tmp_path / 'pid')!r})\n"
         "def interrupt():\n"
         "    while not (pid.exists() and pid.read_text()): time.sleep(0.02)\n"

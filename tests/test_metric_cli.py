@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ds2prof.capture.metric_plans import plan_for
 from ds2prof.counters import core_metrics
-from ds2prof.metric_plans import plan_for
-from ds2prof.metric_table import AVAILABILITY, CHIPS
+from ds2prof.metrics.table import AVAILABILITY, CHIPS
 from tests.launch_support import SMI, executable
 from tests.metric_support import listing_tool
 

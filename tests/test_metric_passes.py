@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from ds2prof import metric_passes
-from ds2prof.counters import parse_metric
-from ds2prof.devices import chip_numbered
-from ds2prof.errors import CaptureError
-from ds2prof.metric_passes import (
+from ds2prof.capture import metric_passes
+from ds2prof.capture.metric_passes import (
     ENV_CUPTI,
     STANDARD,
     Count,
@@ -23,9 +20,12 @@ from ds2prof.metric_passes import (
     passes_of,
     version_text,
 )
-from ds2prof.metric_plans import plan_for
-from ds2prof.metric_quantities import WANTS
-from ds2prof.metric_table import CHIPS
+from ds2prof.capture.metric_plans import plan_for
+from ds2prof.counters import parse_metric
+from ds2prof.devices import chip_numbered
+from ds2prof.errors import CaptureError
+from ds2prof.metrics.quantities import WANTS
+from ds2prof.metrics.table import CHIPS
 from tests.metric_support import read_facts
 
 TABLE_VERSION = "13.5"
@@ -182,7 +182,9 @@ def test_the_order_of_the_metrics_does_not_matter(without: dict[str, str]) -> No
 
 
 def test_the_table_is_of_the_plans_of_today(root: Path) -> None:
-    entries: list[dict[str, Any]] = json.loads((root / "ds2prof" / "metric_passes.json").read_text())["plans"]
+    entries: list[dict[str, Any]] = json.loads((root / "ds2prof" / "capture" / "metric_passes.json").read_text())[
+        "plans"
+    ]
     today = {digest(plan_for(chips, want).names) for want in STANDARD for chips in ([], *([chip] for chip in CHIPS))}
     assert {entry["names"] for entry in entries} == today
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ds2prof.capture.metric_plans import MetricPlan, chips_here, plan_for
 from ds2prof.counters import CLOCK, CYCLES, DURATION, PIPES, core_metrics, parse_metric
 from ds2prof.errors import CaptureError, UsageError
 from ds2prof.machine import Gpu, Machine
-from ds2prof.metric_flop import FLOP, PEAK, flop_weights
-from ds2prof.metric_plans import MetricPlan, chips_here, plan_for
-from ds2prof.metric_quantities import ALWAYS, BLURBS, WANTS
-from ds2prof.metric_table import AVAILABILITY, CHIPS, DEPRECATED, SINCE_GA102
+from ds2prof.metrics.flop import FLOP, PEAK, flop_weights
+from ds2prof.metrics.quantities import ALWAYS, BLURBS, WANTS
+from ds2prof.metrics.table import AVAILABILITY, CHIPS, DEPRECATED, SINCE_GA102
 from tests.launch_support import H200, NEW, NO_GPU
 from tests.metric_support import read_facts
 

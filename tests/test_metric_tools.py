@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ds2prof.capture.metric_plans import listed_for, listed_metrics, parse_listing, plan_for
 from ds2prof.counters import parse_metric
-from ds2prof.metric_plans import listed_for, listed_metrics, parse_listing, plan_for
-from ds2prof.metric_quantities import WANTS
-from ds2prof.metric_table import AVAILABILITY, CHIPS
+from ds2prof.metrics.quantities import WANTS
+from ds2prof.metrics.table import AVAILABILITY, CHIPS
 from tests.launch_support import executable
 from tests.metric_support import listing_tool, read_facts
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from ds2prof import read
+from ds2prof.capture.launchers import find_importer, find_tool, launcher
 from ds2prof.errors import ReadError
-from ds2prof.launchers import find_importer, find_tool, launcher
 from ds2prof.parsers import nsys_export, nsys_rep, parse_source
 from ds2prof.parsers.sources import HEAD_BYTES, Source
 from tests.conftest import GOLDEN

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ds2prof.boundedlog import BoundedLog
+from ds2prof.capture.boundedlog import BoundedLog
+from ds2prof.capture.watching import Growing, Launches, Watcher, expected_launches
+from ds2prof.capture.wholeness import damage
 from ds2prof.cli.progress import Progress
-from ds2prof.watching import Growing, Launches, Watcher, expected_launches
-from ds2prof.wholeness import damage
 
 BROKEN_BY_A_WARNING = (
     b'==PROF== Profiling "nvkernel__Z15calculate_forceP..." - 0 (1/4): 0%\n'

@@ -26,8 +26,8 @@ from ds2prof.calibration import (
     read_calibration,
     write_calibration,
 )
-from ds2prof.calibration_counts import counted_plainly
-from ds2prof.calibration_runs import (
+from ds2prof.calibration.counts import counted_plainly
+from ds2prof.calibration.runs import (
     MODES,
     WARM_UP,
     Measured,
@@ -39,13 +39,13 @@ from ds2prof.calibration_runs import (
     training_command,
     workplace,
 )
-from ds2prof.checks import refusal
+from ds2prof.capture.launchers import find_tool, launcher
+from ds2prof.capture.provenance import TRAINING_SCRIPT, is_training, package_version
 from ds2prof.config import DEFAULTS_CPU, DEFAULTS_GPU, ENV_MEASUREMENTS, Window
+from ds2prof.doctor.checks import refusal
 from ds2prof.errors import CaptureError, Ds2profError, ExistsError, UsageError
-from ds2prof.launchers import find_tool, launcher
 from ds2prof.machine import Machine, find_machine
 from ds2prof.measurements import CALIBRATION_NAME, commit_of
-from ds2prof.provenance import TRAINING_SCRIPT, is_training, package_version
 
 ROOT: Final = Path(ds2prof.__file__).parent.parent
 DEFAULT_REPEATS: Final = 6

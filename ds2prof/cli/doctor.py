@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from ds2prof.choosing import choose
+from ds2prof.capture.choosing import choose
+from ds2prof.capture.launchers import LAUNCHERS
 from ds2prof.config import ENV_MEASUREMENTS
 from ds2prof.doctor import examine
 from ds2prof.errors import CaptureError
-from ds2prof.launchers import LAUNCHERS
 from ds2prof.machine import find_machine
 from ds2prof.report.diagnosis import diagnosis
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import click
 
+from ds2prof.capture.launchers import find_tool, launcher
+from ds2prof.capture.metric_passes import passes_of
+from ds2prof.capture.metric_plans import MetricPlan, chips_here, listed_for, plan_for
 from ds2prof.devices import CAPABILITY_CHIPS, chip_named
 from ds2prof.errors import CaptureError, ExistsError, UsageError
-from ds2prof.launchers import find_tool, launcher
-from ds2prof.metric_passes import passes_of
-from ds2prof.metric_plans import MetricPlan, chips_here, listed_for, plan_for
-from ds2prof.metric_quantities import BLURBS, WANTS
-from ds2prof.metric_table import CHIPS
+from ds2prof.metrics.quantities import BLURBS, WANTS
+from ds2prof.metrics.table import CHIPS
 from ds2prof.report.metric_text import pipe_rows, plan_document, plan_text, table_text
 
 _NAMES = {"names": ",", "lines": "\n"}

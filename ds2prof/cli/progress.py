@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final
 
+from ds2prof.capture.processes import standard_streams
 from ds2prof.launch import Echo
-from ds2prof.processes import standard_streams
 
 _TERMINAL_PERIOD_S: Final = 0.5
 _PIPE_PERIOD_S: Final = 30.0

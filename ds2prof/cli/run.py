@@ -13,18 +13,18 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ds2prof.choosing import choose
+from ds2prof.capture.choosing import choose
+from ds2prof.capture.job import Asked, Plan
+from ds2prof.capture.launchers import LAUNCHERS, Launcher, launcher
+from ds2prof.capture.opening import opening
+from ds2prof.capture.provenance import is_training, option
+from ds2prof.capture.ranks import rank_of
 from ds2prof.cli.progress import echoing
 from ds2prof.config import ENV_MEASUREMENTS, STEMS
 from ds2prof.errors import UsageError
-from ds2prof.job import Asked, Plan
 from ds2prof.launch import Captured, capture, command_line, notes_for, plan, refused
-from ds2prof.launchers import LAUNCHERS, Launcher, launcher
 from ds2prof.machine import Machine, find_machine
 from ds2prof.measurements import check_tag, measurement_name
-from ds2prof.opening import opening
-from ds2prof.provenance import is_training, option
-from ds2prof.ranks import rank_of
 from ds2prof.units import NS_PER_S, format_bytes
 
 WINDOW_HELP: Final = (

@@ -19,16 +19,16 @@ from typing import Final
 import click
 
 import ds2prof
+from ds2prof.capture.job import NOTHING_MORE, Asked, Plan
+from ds2prof.capture.launchers import LAUNCHERS, Launcher
+from ds2prof.capture.provenance import TRAINING_SCRIPT, option, package_version, window_of
 from ds2prof.cli.progress import echoing
 from ds2prof.cli.run import chosen_launcher, measurements_folder, mention_missing_folder, tell
 from ds2prof.config import COUNTER_WINDOW_GPU, DEFAULTS_CPU, DEFAULTS_GPU, Defaults, Window
 from ds2prof.errors import CaptureError, Ds2profError, UsageError
-from ds2prof.job import NOTHING_MORE, Asked, Plan
 from ds2prof.launch import Captured, InterruptedCaptureError, capture, command_line, notes_for, plan, refused
-from ds2prof.launchers import LAUNCHERS, Launcher
 from ds2prof.machine import Machine, find_machine
 from ds2prof.measurements import measurement_name, refuse_existing
-from ds2prof.provenance import TRAINING_SCRIPT, option, package_version, window_of
 
 ROOT: Final = Path(ds2prof.__file__).parent.parent
 _SET_HERE: Final = {

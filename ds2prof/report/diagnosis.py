@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Final
 
 from ds2prof.doctor import PASSING, Capture, Report, Works
-from ds2prof.finding import Finding, Status
+from ds2prof.doctor.finding import Finding, Status
 from ds2prof.report.text import cleaned
 
 _MARKS: Final[dict[Status, str]] = {"ok": " ", "warn": "!", "fail": "x", "unknown": "?"}

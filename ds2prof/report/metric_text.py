@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ds2prof.capture.metric_passes import Count
+from ds2prof.capture.metric_plans import MetricPlan
 from ds2prof.counters import ELAPSED_SHARE, PIPES, SUBSET_OF, TBD_PIPES, bases
-from ds2prof.metric_flop import flop_weights
-from ds2prof.metric_passes import Count
-from ds2prof.metric_plans import MetricPlan
-from ds2prof.metric_table import CHIPS, DEPRECATED, SOURCE
+from ds2prof.metrics.flop import flop_weights
+from ds2prof.metrics.table import CHIPS, DEPRECATED, SOURCE
 
 WIDTH: Final = 80
 _INDENT: Final = "  "

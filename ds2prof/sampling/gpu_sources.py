@@ -198,7 +198,7 @@ def sources(kind: str, environ: Mapping[str, str] = os.environ) -> list[Source]:
     """
     if environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1", "NoDevFiles"):
         return []
-    from ds2prof.nvidia_smi import find  # late: what it needs takes time to load, and NVML mostly does
+    from ds2prof.machine.nvidia_smi import find  # late: what it needs takes time to load, and NVML mostly does
 
     made: dict[str, list[Source]] = {"nvml": [NvmlSource()], "none": []}
     if kind in ("auto", "nvidia-smi"):

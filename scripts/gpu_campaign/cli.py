@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ds2prof.capture.outcome import last_words
 from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.machine import Machine, find_machine
-from ds2prof.outcome import last_words
 from ds2prof.train.presets import PRESETS
 from ds2prof.units import BYTES_PER_MIB
 from gpu_campaign import record

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ds2prof.launchers import find_importer, find_tool, launcher
+from ds2prof.capture.launchers import find_importer, find_tool, launcher
 from gpu_campaign.plan import MEASUREMENTS
 
 EARLIEST: Final = 3

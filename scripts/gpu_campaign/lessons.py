@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ds2prof.outcome import last_words, tail
+from ds2prof.capture.outcome import last_words, tail
 from ds2prof.units import NS_PER_S
 from gpu_campaign.plan import Done, Learned
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from ds2prof.capture.outcome import last_words, tail
 from ds2prof.errors import Ds2profError
 from ds2prof.measurements import read_sidecar, temporary_path, write_sidecar
-from ds2prof.outcome import last_words, tail
 from ds2prof.units import NS_PER_S
 from gpu_campaign.plan import RECORDS, Done, Learned, Part, PartDone, Step
 from gpu_campaign.running import GRACE, Ended, Grace, Limits, Told, run

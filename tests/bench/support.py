@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
+from ds2prof.capture.job import NOTHING_MORE, Asked
+from ds2prof.capture.launchers import Launcher, launcher
+from ds2prof.capture.processes import Patience
 from ds2prof.config import ENV_CAPTURE
 from ds2prof.errors import Ds2profError
-from ds2prof.job import NOTHING_MORE, Asked
 from ds2prof.launch import Captured, Echo, capture, plan
-from ds2prof.launchers import Launcher, launcher
-from ds2prof.processes import Patience
 from tests.launch_support import NO_GPU, OLD
 
 TOOLS = Path(__file__).parent / "tools"

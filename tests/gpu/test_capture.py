@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ds2prof.launchers import find_tool, launcher
+from ds2prof.capture.launchers import find_tool, launcher
 from tests.gpu.support import Run, launches, memory_sums, utilization
 
 pytestmark = pytest.mark.usefixtures("cuda")

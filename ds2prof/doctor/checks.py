@@ -1,7 +1,7 @@
 """What speaks for and against a capture on this machine: the same checks for the doctor and for every capture.
 
-A check looks at a :class:`~ds2prof.finding.Case` and gives a :class:`~ds2prof.finding.Finding`, or None where it has
-nothing to say about that profiler. To add one: a function, and a line in :data:`CHECKS`.
+A check looks at a :class:`~ds2prof.doctor.finding.Case` and gives a :class:`~ds2prof.doctor.finding.Finding`, or None
+where it has nothing to say about that profiler. To add one: a function, and a line in :data:`CHECKS`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ds2prof import gpu_checks, tool_checks
-from ds2prof.finding import Case, Finding
-from ds2prof.launchers import Launcher
+from ds2prof.capture.launchers import Launcher
+from ds2prof.doctor import gpu_checks, tool_checks
+from ds2prof.doctor.finding import Case, Finding
 from ds2prof.machine import Machine
-from ds2prof.surroundings import PROC
+from ds2prof.machine.surroundings import PROC
 
 Check = Callable[[Case], Finding | None]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as Xml
 
-from ds2prof.asking import Reply, ask
+from ds2prof.machine.asking import Reply, ask
 from ds2prof.units import BYTES_PER_MIB, HZ_PER_MHZ
 
 LIMIT_S: Final = 30.0

@@ -19,17 +19,17 @@ from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from ds2prof.calibration import Counts, Series, Timed, identity_of
+from ds2prof.capture.job import Asked
+from ds2prof.capture.launchers import launcher
+from ds2prof.capture.opening import Opening
+from ds2prof.capture.outcome import last_words, tail
+from ds2prof.capture.processes import PATIENCE, Patience, handling, run
+from ds2prof.capture.provenance import is_training
 from ds2prof.config import ENV_PROFILE_START, ENV_PROFILE_STOP, Window
 from ds2prof.errors import CaptureError, UsageError
-from ds2prof.job import Asked
 from ds2prof.launch import Echo, InterruptedCaptureError, capture, plan
-from ds2prof.launchers import launcher
 from ds2prof.machine import Machine
 from ds2prof.measurements import LOG_SUFFIX, read_sidecar
-from ds2prof.opening import Opening
-from ds2prof.outcome import last_words, tail
-from ds2prof.processes import PATIENCE, Patience, handling, run
-from ds2prof.provenance import is_training
 
 WARM_UP: Final = 10
 """Iterations before the timed ones: libraries load, memory is pooled, algorithms are chosen."""
@@ -205,7 +205,7 @@ class ProgramRuns:
 
 def timing_environment(environ: Mapping[str, str], *, run_log: Path) -> dict[str, str]:
     """The variables that have the optimizer steps of a Python program timed."""
-    site = Path(__file__).resolve().parent / "inject" / "site"
+    site = Path(__file__).resolve().parents[1] / "inject" / "site"
     path = os.pathsep.join([str(site), *filter(None, [environ.get("PYTHONPATH")])])
     return {"PYTHONPATH": path, "DS2PROF_INJECT_RUN_LOG": str(run_log.absolute())}
 

@@ -25,7 +25,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ds2prof.metric_quantities import WANTS
+from ds2prof.metrics.quantities import WANTS
 
 ENV_CUPTI: Final = "DS2PROF_CUPTI"
 """A folder with libcupti and libnvperf_host to ask, instead of those that are found."""
@@ -132,7 +132,7 @@ def digest(names: Collection[str]) -> str:
 
 @cache
 def _table() -> tuple[Mapping[str, Any], ...]:
-    return tuple(json.loads(files("ds2prof").joinpath(_TABLE).read_text(encoding="utf-8"))["plans"])
+    return tuple(json.loads(files("ds2prof.capture").joinpath(_TABLE).read_text(encoding="utf-8"))["plans"])
 
 
 def _nvidia_folders() -> list[Path]:

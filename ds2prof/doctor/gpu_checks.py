@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from ds2prof.devices import CAPABILITY_CHIPS, chips_of
-from ds2prof.finding import Case, Finding, Status
+from ds2prof.doctor.finding import Case, Finding, Status
 from ds2prof.machine import Gpu, Machine
-from ds2prof.nvidia_smi import HARMLESS_REASONS, GpuState
-from ds2prof.surroundings import running, version_key
+from ds2prof.machine.nvidia_smi import HARMLESS_REASONS, GpuState
+from ds2prof.machine.surroundings import running, version_key
 
 SETTING: Final = "NVreg_RestrictProfilingToAdminUsers"
 """The option of the driver's kernel module that keeps hardware counters for administrators."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ds2prof.launchers import Launcher
+from ds2prof.capture.launchers import Launcher
 
 _TAIL_BYTES: Final = 1 << 18
 _LINE_CHARACTERS: Final = 200

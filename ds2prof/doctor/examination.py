@@ -10,16 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ds2prof import surroundings
+from ds2prof.capture.launchers import LAUNCHERS, launcher
 from ds2prof.devices import chips_of
-from ds2prof.finding import Finding, Status
-from ds2prof.gpu_checks import HOLDERS, capability_of, clock_troubles, counters_remedy
-from ds2prof.installed import Tool, active_python, copies, python, toolkits
-from ds2prof.launchers import LAUNCHERS, launcher
-from ds2prof.machine import Gpu, Machine
-from ds2prof.nvidia_smi import GpuState, find
-from ds2prof.surroundings import CAP_PERFMON, CAP_SYS_ADMIN, PROC, first_match, running, text_of
-from ds2prof.tool_checks import SPARSE_FREE_BYTES, file_limit_bytes, in_memory, too_new_for
+from ds2prof.doctor.finding import Finding, Status
+from ds2prof.doctor.gpu_checks import HOLDERS, capability_of, clock_troubles, counters_remedy
+from ds2prof.doctor.installed import Tool, active_python, copies, python, toolkits
+from ds2prof.doctor.tool_checks import SPARSE_FREE_BYTES, file_limit_bytes, in_memory, too_new_for
+from ds2prof.machine import Gpu, Machine, surroundings
+from ds2prof.machine.nvidia_smi import GpuState, find
+from ds2prof.machine.surroundings import CAP_PERFMON, CAP_SYS_ADMIN, PROC, first_match, running, text_of
 from ds2prof.units import BYTES_PER_MIB, HZ_PER_MHZ, format_bytes
 
 NO_DRIVER_DO: Final = (

@@ -19,8 +19,8 @@ from ds2prof.counters import ELAPSED_SHARE, PIPES, PREFERENCE, SUBSET_OF, UNKNOW
 from ds2prof.devices import chips_of
 from ds2prof.errors import CaptureError, UsageError
 from ds2prof.machine import Machine
-from ds2prof.metric_quantities import ALWAYS, PIPE_MEANINGS, WANTS, Option, Quantity
-from ds2prof.metric_table import AVAILABILITY, CHIPS
+from ds2prof.metrics.quantities import ALWAYS, PIPE_MEANINGS, WANTS, Option, Quantity
+from ds2prof.metrics.table import AVAILABILITY, CHIPS
 
 _QUERY_LIMIT_S: Final = 60
 _LISTED: Final = re.compile(r"(?m)^([a-z][a-z0-9]*__\w+)(?=\s|$)")

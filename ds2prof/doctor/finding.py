@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ds2prof.launchers import Launcher
+from ds2prof.capture.launchers import Launcher
 from ds2prof.machine import Machine
-from ds2prof.surroundings import PROC
+from ds2prof.machine.surroundings import PROC
 
 Status = Literal["ok", "warn", "fail", "unknown"]
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from ds2prof.calibration import mode_name, overhead_for
-from ds2prof.checks import warnings_for
+from ds2prof.capture.injection import why_nothing
+from ds2prof.capture.job import STATUS_SUFFIX, Job, Plan
+from ds2prof.capture.launchers import find_importer
+from ds2prof.capture.outcome import Outcome, holds_data
+from ds2prof.capture.provenance import merged
+from ds2prof.capture.wholeness import damage, is_full
 from ds2prof.config import RANGE_DOMAIN
+from ds2prof.doctor.checks import warnings_for
 from ds2prof.errors import CaptureError
-from ds2prof.injection import why_nothing
-from ds2prof.job import STATUS_SUFFIX, Job, Plan
-from ds2prof.launchers import find_importer
 from ds2prof.measurements import (
     LOG_SUFFIX,
     SIDECAR_SUFFIX,
@@ -26,9 +29,6 @@ from ds2prof.measurements import (
     refuse_existing,
     write_sidecar,
 )
-from ds2prof.outcome import Outcome, holds_data
-from ds2prof.provenance import merged
-from ds2prof.wholeness import damage, is_full
 
 _IMPORT_LIMIT_S: Final = 1800
 _LOST_NVTX: Final = "records no range of the nvtx package"

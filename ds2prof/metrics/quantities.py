@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ds2prof.counters import CLOCK, CYCLES, DURATION, ELAPSED_SHARE, PREFERENCE, TBD_PIPES, parse_metric
-from ds2prof.metric_flop import FLOP, PEAK, Weight
-from ds2prof.metric_table import AVAILABILITY
+from ds2prof.metrics.flop import FLOP, PEAK, Weight
+from ds2prof.metrics.table import AVAILABILITY
 
 
 @dataclass(frozen=True)

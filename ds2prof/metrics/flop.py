@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ds2prof.metric_table import AVAILABILITY
+from ds2prof.metrics.table import AVAILABILITY
 
 _SASS: Final = "smsp__sass_thread_inst_executed_op_{}_pred_on"
 _PEAK: Final = "sm__sass_thread_inst_executed_op_{}_pred_on"

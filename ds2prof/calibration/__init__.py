@@ -25,10 +25,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
 
+from ds2prof.capture.provenance import is_training
 from ds2prof.errors import ReadError
 from ds2prof.machine import Machine
 from ds2prof.measurements import CALIBRATION_NAME, written_whole
-from ds2prof.provenance import is_training
 
 SCHEMA: Final = "ds2prof-calibration/1"
 WANTED_CONFIDENCE: Final = 0.95

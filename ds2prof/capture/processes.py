@@ -2,7 +2,7 @@
 
 Profilers start agents, and training starts workers. All of them carry a cookie in their environment, so that those
 that outlive the program are found (in /proc) and ended, whatever session or parent they have moved to
-(:mod:`ds2prof.leftovers`). Where ds2prof itself is killed, a guard ends them.
+(:mod:`ds2prof.capture.leftovers`). Where ds2prof itself is killed, a guard ends them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, BinaryIO, Final, Protocol, TextIO
 
-from ds2prof import leftovers
-from ds2prof.boundedlog import BoundedLog
+from ds2prof.capture import leftovers
+from ds2prof.capture.boundedlog import BoundedLog
+from ds2prof.capture.leftovers import Family
 from ds2prof.config import ENV_CAPTURE
 from ds2prof.errors import CaptureError
-from ds2prof.leftovers import Family
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end a capture."""

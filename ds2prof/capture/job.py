@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ds2prof.capture.launchers import Launcher
+from ds2prof.capture.opening import ALL, API, Opening, by_our_range
+from ds2prof.capture.provenance import is_training, option, steps_asked, window_of
 from ds2prof.config import DEFAULTS_CPU, DEFAULTS_GPU, Window
 from ds2prof.errors import UsageError
-from ds2prof.launchers import Launcher
 from ds2prof.machine import Machine
 from ds2prof.measurements import LOG_SUFFIX, temporary_path
-from ds2prof.opening import ALL, API, Opening, by_our_range
-from ds2prof.provenance import is_training, option, steps_asked, window_of
 
 STATUS_SUFFIX: Final = ".status"
 """Behind the temporary name of a measurement: the file that the program tells its progress in."""

@@ -13,15 +13,15 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final
 
+from ds2prof.capture.job import Job
+from ds2prof.capture.launchers import Launcher, optional
+from ds2prof.capture.metric_passes import passes_of
+from ds2prof.capture.metric_plans import MetricPlan, chips_here, listed_for, plan_for
+from ds2prof.capture.provenance import is_training, option
+from ds2prof.capture.ranks import several_ranks
 from ds2prof.config import ENV_PROFILE_START, ENV_PROFILE_STOP
 from ds2prof.errors import CaptureError, UsageError
-from ds2prof.job import Job
 from ds2prof.kernel_classes import KERNEL_RULES
-from ds2prof.launchers import Launcher, optional
-from ds2prof.metric_passes import passes_of
-from ds2prof.metric_plans import MetricPlan, chips_here, listed_for, plan_for
-from ds2prof.provenance import is_training, option
-from ds2prof.ranks import several_ranks
 
 _OURS: Final = frozenset(
     f"DS2PROF_{name}"
@@ -224,4 +224,4 @@ def _for_program(job: Job) -> Mapping[str, str]:
 
 def _injection_site() -> Path:
     """The folder whose ``sitecustomize.py`` loads ds2prof's part into a Python that starts with it on its path."""
-    return Path(__file__).resolve().parent / "inject" / "site"
+    return Path(__file__).resolve().parents[1] / "inject" / "site"

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ds2prof import nvidia_smi, surroundings
-from ds2prof.asking import Reply
-from ds2prof.nvidia_smi import GpuState, Slice
-from ds2prof.surroundings import CAP_PERFMON, CAP_SYS_ADMIN, PROC, first_match, text_of, version_key
+from ds2prof.machine import nvidia_smi, surroundings
+from ds2prof.machine.asking import Reply
+from ds2prof.machine.nvidia_smi import GpuState, Slice
+from ds2prof.machine.surroundings import CAP_PERFMON, CAP_SYS_ADMIN, PROC, first_match, text_of, version_key
 from ds2prof.units import BYTES_PER_MIB, HZ_PER_MHZ
 
 _RESTRICTS_SINCE: Final = (418, 43)

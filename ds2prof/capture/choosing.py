@@ -6,8 +6,8 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ds2prof.checks import refusal
-from ds2prof.launchers import find_importer, find_tool, launcher
+from ds2prof.capture.launchers import find_importer, find_tool, launcher
+from ds2prof.doctor.checks import refusal
 from ds2prof.machine import Machine
 
 

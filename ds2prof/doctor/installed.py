@@ -14,9 +14,9 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-from ds2prof.asking import ask
-from ds2prof.launchers import Launcher
-from ds2prof.surroundings import first_match, text_of, version_key
+from ds2prof.capture.launchers import Launcher
+from ds2prof.machine.asking import ask
+from ds2prof.machine.surroundings import first_match, text_of, version_key
 
 ENV_PYTHON: Final = "DS2PROF_PYTHON"
 PACKAGES: Final = ("torch", "nvtx", "msgspec", "numpy", "pandas")

@@ -7,11 +7,11 @@ import resource
 from pathlib import Path
 from typing import Final
 
+from ds2prof.capture.launchers import find_importer
 from ds2prof.devices import chips_of
-from ds2prof.finding import Case, Finding, Status
-from ds2prof.installed import active_python, listed_chips, python, python_of, version_of
-from ds2prof.launchers import find_importer
-from ds2prof.surroundings import Disk, disk_of, temporary_folder, text_of, version_key
+from ds2prof.doctor.finding import Case, Finding, Status
+from ds2prof.doctor.installed import active_python, listed_chips, python, python_of, version_of
+from ds2prof.machine.surroundings import Disk, disk_of, temporary_folder, text_of, version_key
 from ds2prof.units import BYTES_PER_MIB, format_bytes
 
 LEAST_FREE_BYTES: Final = 64 * BYTES_PER_MIB

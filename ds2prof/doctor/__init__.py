@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ds2prof.checks import findings
-from ds2prof.condition import Place, condition
-from ds2prof.finding import Case, Finding
-from ds2prof.launchers import LAUNCHERS, Launcher, find_tool, launcher
+from ds2prof.capture.launchers import LAUNCHERS, Launcher, find_tool, launcher
+from ds2prof.doctor.checks import findings
+from ds2prof.doctor.examination import Place, condition
+from ds2prof.doctor.finding import Case, Finding
 from ds2prof.machine import Machine
-from ds2prof.surroundings import PROC
+from ds2prof.machine.surroundings import PROC
 
 SCHEMA: Final = "ds2prof-doctor/1"
 PASSING: Final = frozenset({"gpu.busy", "clocks", "disk", "file-size"})
