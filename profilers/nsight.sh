@@ -41,9 +41,7 @@ default() {
 # Ranges are what is replayed then, and cudaProfilerStart and -Stop mark them by themselves.
 ranges=no
 [[ " ${options[*]-} " =~ \ --replay-mode[=\ ](app-)?range\  ]] && ranges=yes
-if [[ $window == nvtx:* ]] || given --nvtx-include || given --nvtx-exclude; then
-    default --nvtx
-fi
+default --nvtx                      # which phases, layers and iterations a launch lies in
 case $window in
     all) ;;
     nvtx:*@*)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 
-from ds2prof.capture.launchers import find_tool, launcher
 from ds2prof.capture.metric_passes import passes_of
 from ds2prof.capture.metric_plans import MetricPlan, chips_here, listed_for, plan_for
 from ds2prof.devices import CAPABILITY_CHIPS, chip_named
@@ -159,6 +158,8 @@ def _tool(named: str | None) -> str | None:
         CaptureError: there is none of that name.
     """
     if named is None:
+        from ds2prof.capture.launchers import find_tool, launcher  # who names a tool or a chip alone needs no YAML
+
         return find_tool(launcher("nsight"))
     found = shutil.which(named)
     if found is None:
