@@ -9,6 +9,7 @@ mean data: every profiler here can end well without having written any, so the f
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from ds2prof.capture.provenance import facts_before, is_training, option
 from ds2prof.capture.told import command_of, counted, notes, script_of, settings_in, told
 from ds2prof.capture.watching import Watcher, expected_launches
 from ds2prof.capture.wholeness import is_full
+from ds2prof.capture.withholding import quiet
 from ds2prof.config import ENV_STATUS
 from ds2prof.doctor.checks import refusal, warnings_for
 from ds2prof.errors import CaptureError, Ds2profError, ExistsError, UsageError
@@ -157,8 +159,9 @@ def capture(
         except (CaptureError, ExistsError) as error:
             full = _full_disk(job)
             with held_back() as waiting:
-                keep_what_explains(job, outcome, None if finished.signum else facts)
-            raise _explained(error, (finished.signum, *waiting), log_of(planned.output), full=full) from None
+                said = keep_what_explains(job, outcome, None if finished.signum else facts)
+            log = log_of(planned.output) if said else None
+            raise _explained(error, (finished.signum, *waiting), log, full=full) from None
     if waiting:
         raise InterruptedCaptureError(f"{planned.output}: is whole; {_name(waiting[0])} came then", signum=waiting[0])
     return Captured(paths, finished.dur_ns, finished.leftovers, outcome.notes())
@@ -185,12 +188,31 @@ def _require_possible(launcher: Launcher, asked: Asked) -> None:
         raise UsageError(f"--window {opening}: {launcher.name} cannot be opened by an NVTX range; give START:STOP")
     if opening is not None and opening.kind == "api" and launcher.injects:
         raise UsageError(f"--window api: {launcher.name} records in the program itself; give START:STOP or all")
+    if launcher.values:
+        _require_allowed(launcher, asked.options)
     if asked.options and launcher.injects:
         raise UsageError(f"{asked.options[0]}: {launcher.name} has no command line of its own that this could go to")
     if asked.detail and launcher.injects != "trace":
         raise UsageError("--detail: is for the torch profiler alone")
     if asked.want != ("core",) and not launcher.replays:
         raise UsageError("--want: is for nsight alone, which collects counters")
+
+
+def _require_allowed(launcher: Launcher, words: Sequence[str]) -> None:
+    """Nothing, if the words are options of the launcher with values that they may have.
+
+    Raises:
+        UsageError: they are not.
+    """
+    rest = iter(words)
+    for word in rest:
+        name, joined, value = word.partition("=")
+        if name not in launcher.passes:
+            raise UsageError(f"{word}: {launcher.name} has {', '.join(launcher.passes)} alone")
+        value = value if joined else next(rest, "")
+        allowed = launcher.values.get(name)
+        if allowed is not None and not re.fullmatch(allowed.fits, value, re.ASCII):
+            raise UsageError(f"{name} {value}: give {allowed.says}")
 
 
 def _training_options(launcher: Launcher, program: Sequence[str], asked: Asked) -> tuple[str, ...]:
@@ -249,15 +271,19 @@ def _run(job: Job, echo: Echo, patience: Patience) -> Finished:
     environ = {**told(job, job.partial), ENV_STATUS: str(job.status.absolute()), "PYTHONUNBUFFERED": "1"}
     if job.planned.launcher.replays:
         environ[ENV_COUNT_OPS] = "1"  # the program's iterations say nothing while each launch is replayed
-    with script_of(job.planned.launcher) as script, job.log.open("w+b", buffering=0) as log:
+    with (
+        script_of(job.planned.launcher) as script,
+        job.log.open("w+b", buffering=0) as log,
+        quiet(echo.stdout, echo.stderr, _watched(job, echo), patterns=job.planned.launcher.withheld) as passed,
+    ):
         return run(
             ["bash", str(script), *job.planned.program],
             environ=environ,
             log=log,
-            stdout=echo.stdout,
-            stderr=echo.stderr,
+            stdout=passed.stdout,
+            stderr=passed.stderr,
             patience=patience,
-            tick=_watched(job, echo),
+            tick=passed.tick,
             own=_own_processes(job.planned.launcher),
         )
 
@@ -306,12 +332,14 @@ def _require_success(outcome: Outcome, finished: Finished) -> None:
         raise CaptureError(f"{outcome.launcher.name}: {failure}")
 
 
-def _explained(error: Ds2profError, signums: Sequence[int | None], log: Path, *, full: Path | None) -> CaptureError:
-    """The error with the place of the log; one that carries its exit code where a signal was the reason."""
+def _explained(
+    error: Ds2profError, signums: Sequence[int | None], log: Path | None, *, full: Path | None
+) -> CaptureError:
+    """The error with the place of the log, if any; one that carries its exit code where a signal was the reason."""
     what = str(error).removesuffix(_NOTHING_WRITTEN) + (f"; the disk that holds {full} is full" if full else "")
-    where = f"the output is in {log}" if log.exists() else "the output could not be kept"
+    where = f", the output is in {log}" if log and log.exists() else ", the output could not be kept" if log else ""
     signum = next((each for each in (getattr(error, "signum", None), *signums) if each is not None), None)
-    message = f"{what}{_NOTHING_WRITTEN}, {where}"
+    message = f"{what}{_NOTHING_WRITTEN}{where}"
     return CaptureError(message) if signum is None else InterruptedCaptureError(message, signum=signum)
 
 

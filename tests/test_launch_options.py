@@ -80,6 +80,12 @@ def test_without_a_gpu_nsys_is_opened_by_the_range_of_the_window(program: list[s
     assert not [word for word in line if word.startswith("--trace=cuda")]
 
 
+def test_a_command_for_a_machine_with_a_gpu_is_printed_without_one_too() -> None:
+    line = words("nsight", TRAINING, machine=NO_GPU)
+    assert line[line.index("--profile-from-start") + 1] == "off"
+    assert "--nvtx-include" not in line
+
+
 def test_without_a_gpu_the_window_of_the_training_script_is_its_default() -> None:
     assert "--nvtx-capture=window:3-6@ds2prof" in words("nsys", TRAINING, machine=NO_GPU)
     assert "--nvtx-capture=window:3-6@ds2prof" in words("nsys", [*TRAINING, "--device", "cpu"])

@@ -156,7 +156,8 @@ class ProgramRuns:
             raise InterruptedCaptureError("ended early", signum=ended.signum)
         if ended.exit_code:
             said = last_words(tail(log))
-            raise CaptureError(f"without a profiler, the program ended with exit code {ended.exit_code} ({said})")
+            words = f" ({said})" if said else ""
+            raise CaptureError(f"without a profiler, the program ended with exit code {ended.exit_code}{words}")
         header, _ = run_log_in(self._written())
         return Done(timed(self._written(), self.window, run_ns=ended.dur_ns), header)
 
@@ -196,6 +197,8 @@ class ProgramRuns:
         kept = self.kept.with_name(f"{self.kept.name}_{name}{LOG_SUFFIX}")
         for log in self.folder.glob(f"*{LOG_SUFFIX}"):
             with suppress(OSError):
+                if not log.stat().st_size:  # nothing was printed
+                    continue
                 shutil.copyfile(log, kept)
                 if str(log) in str(error):
                     return CaptureError(str(error).replace(str(log), str(kept)))

@@ -130,18 +130,24 @@ def _calibrated(job: Job, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     )
 
 
-def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | None) -> None:
-    """The log with the profiler's own messages, and the sidecar unless it would replace that of a measurement."""
-    output = job.planned.output
+def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | None) -> bool:
+    """Whether anything was printed: then the log is kept, with the profiler's own messages.
+
+    The sidecar is too, unless it would replace that of a measurement.
+    """
+    output, said = job.planned.output, True
     with suppress(OSError):  # the disk may be full, which is then the reason for all this: what is no data makes room
         for path in (*_candidates(job).values(), *outcome.scratch()):
             path.unlink(missing_ok=True)
     with suppress(OSError), job.log.open("a", encoding="utf-8") as log:
         log.write(outcome.messages)
     with suppress(OSError, CaptureError):
-        job.log.replace(log_of(output))
+        said = job.log.stat().st_size > 0
+        if said:
+            job.log.replace(log_of(output))
         if facts is not None and outcome.exit_code and not output.exists():
             write_sidecar(output, {**facts, "exit_code": outcome.program_code})
+    return said
 
 
 def log_of(output: Path) -> Path:

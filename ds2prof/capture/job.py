@@ -118,7 +118,8 @@ class Job:
         """
         launcher = self.planned.launcher
         asked = self.planned.asked.opening or _by_default(self.planned, self.environ)
-        if not launcher.opens_by_nvtx or self.on_gpu or asked is None or asked.kind not in ("api", "steps"):
+        by_calls = asked is not None and asked.kind in ("api", "steps")
+        if asked is None or not by_calls or self.on_gpu or launcher.needs_gpu or not launcher.opens_by_nvtx:
             return asked
         # Without CUDA nobody can call cudaProfilerStart, but our range for the window is there.
         window = asked.steps or self.window

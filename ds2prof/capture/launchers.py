@@ -34,6 +34,16 @@ class Failure:
 
     seen: str
     means: str
+    quotes: bool = False
+    """Whether the line that it stands in says more: which option, which value."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The values that an option may have: a pattern, and the same in words."""
+
+    fits: str
+    says: str
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class Launcher:
     """Whether an NVTX range can open its window."""
     passes: dict[str, str] = field(default_factory=dict)
     """Options of its own that ds2prof hands on -> what they do."""
+    values: dict[str, Allowed] = field(default_factory=dict)
+    """What the values of some of them may be; then no other option is known."""
     joins_options: bool = False
     """Whether its options want their values behind ``=``."""
     where_known: tuple[str, ...] = ()
@@ -113,6 +125,8 @@ class Launcher:
     """A pattern whose first group is a temporary file in what it prints, which it leaves where it is killed."""
     chatter: str | None = None
     """A pattern of lines that it prints among the program's, and that say nothing."""
+    withheld: tuple[str, ...] = ()
+    """Patterns of what it prints among the program's output, of which only the log is told."""
     failures: tuple[Failure, ...] = ()
     empty: str | None = None
     """What it means when all ended well, nothing was written, and none of ``failures`` was seen."""
@@ -130,6 +144,7 @@ def launcher(name: str) -> Launcher:
     facts: dict[str, Any] = yaml.safe_load(text)
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     facts["failures"] = tuple(Failure(**known) for known in facts.get("failures", ()))
+    facts["values"] = {name: Allowed(**allowed) for name, allowed in facts.get("values", {}).items()}
     if "importer" in facts:
         importer: dict[str, Any] = facts["importer"]
         facts["importer"] = Importer(**{**importer, "hides_in": tuple(importer["hides_in"])})

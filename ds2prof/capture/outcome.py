@@ -16,6 +16,13 @@ _LINE_CHARACTERS: Final = 200
 _FATAL: Final = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
 _TOOL_SPEAKS: Final = "=="
 """How NVIDIA's tools begin their own lines."""
+_LEAD: Final = re.compile(r"=+ ?(?:\w+== |Error: )?")
+"""What stands in front of what they say."""
+_COMPLAINT: Final = re.compile(
+    r"==ERROR== (?!The application )(.+)|=+ Error: (.+)"
+    r"|((?:the (?:required )?argument |option ').*'--?[\w-]+'.*(?:invalid|missing|more than once|ambiguous).*)"
+)
+"""A line in which one of these tools says what it will not do: ``(option, for which value)``."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,26 @@ class Outcome:
         if self.known_failure is not None:
             # A code of its own is the program's; by a signal the tool itself may have ended it.
             failed_too = self.told_code is not None and self.told_code not in _FATAL
-            return f"{self.known_failure}{f'; {self._who()} {self._ended()}' if failed_too else ''}"
-        said = last_words(self.printed, self.launcher.chatter)
+            return f"{self.known_failure}{self._quoted()}{f'; {self._who()} {self._ended()}' if failed_too else ''}"
+        said = self._complaint() or last_words(self.printed, self.launcher.chatter)
         return f"{self._who()} {self._ended()}{f' ({said})' if said else ''}"
+
+    def _quoted(self) -> str:
+        """The tool's own line behind the known failure, where that says more."""
+        text = self.printed + self.messages
+        known = next(known for known in self.launcher.failures if known.seen in text)
+        if not known.quotes:
+            return ""
+        lines = [line for line in map(_plain, text.splitlines()) if known.seen in line]
+        return f" ({_LEAD.sub('', lines[-1])[:_LINE_CHARACTERS]})" if lines else ""
+
+    def _complaint(self) -> str | None:
+        """What the tool itself says it would not do; None where it ended for another reason."""
+        if not self.launcher.tools or self.told_code is not None:
+            return None
+        found = [_COMPLAINT.match(_plain(line)) for line in (self.printed + "\n" + self.messages).splitlines()]
+        said = [next(group for group in match.groups() if group) for match in found if match]
+        return said[-1][:_LINE_CHARACTERS] if said else None
 
     def scratch(self) -> tuple[Path, ...]:
         """The temporary files that it said it writes; it takes them away itself unless it is killed."""
@@ -124,10 +148,15 @@ def last_words(printed: str, chatter: str | None = None) -> str:
         printed: What the program and the profiler printed.
         chatter: A pattern of the lines that the profiler prints of its own.
     """
-    lines = [re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", line).strip() for line in printed.splitlines()]
+    lines = [_plain(line) for line in printed.splitlines()]
     own = re.compile(f"{_TOOL_SPEAKS}|{chatter}" if chatter else _TOOL_SPEAKS)
     spoken = [line for line in lines if line and not own.match(line)]
     return spoken[-1][:_LINE_CHARACTERS] if spoken else ""
+
+
+def _plain(line: str) -> str:
+    """The line without what a terminal would take for more than text."""
+    return re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", line).strip()
 
 
 def holds_data(path: Path, mark: str | None) -> bool:

@@ -71,7 +71,12 @@ def is_used() -> bool:
 
 
 def synchronize() -> None:
-    """Returns when every GPU that this process has memory on has run dry; at once where CUDA was never started."""
+    """Returns when every GPU that this process has memory on has run dry.
+
+    At once where CUDA was never started, and while a graph is being captured, which a wait would break.
+    """
+    if not is_used() or torch.cuda.is_current_stream_capturing():
+        return
     for index in devices():
         torch.cuda.synchronize(index)
 

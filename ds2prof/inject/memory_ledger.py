@@ -67,8 +67,9 @@ class Saved:
 
     def __del__(self) -> None:
         """Only noted here: this runs wherever autograd lets go."""
-        if self.unsaved is not None:
-            self.unsaved.extend(self.held)
+        unsaved = getattr(self, "unsaved", None)  # one that was never set up has no attributes
+        if unsaved is not None:
+            unsaved.extend(self.held)
 
 
 class Ledger:

@@ -6,7 +6,7 @@ window, and again in the window, in lines ``ops <pid> <done> <total>`` (:mod:`.s
 unequal length make the total an estimate.
 
 Counting takes some microseconds an operator on the host, in all threads of autograd: it is not for profilers whose
-times are real.
+times are real. Nor is it for a program that compiles (:mod:`.following`): nothing is counted there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import status
+from . import following, status
 
 _LINES_APART_S = 0.5
 
@@ -40,8 +40,8 @@ class OperatorProgress:
         self._told_s = 0.0
 
     def rehearse(self) -> None:
-        """Begins to count, where the iteration before the window begins."""
-        if self._mode is None:
+        """Begins to count, where the iteration before the window begins; not where that would undo a compilation."""
+        if self._mode is None and not following.compiles():
             self._mode = _Counting(self._counted)
             self._mode.__enter__()  # type: ignore[no-untyped-call, unused-ignore]
 
@@ -54,8 +54,13 @@ class OperatorProgress:
     def close(self) -> None:
         """The window is over; nothing is counted any more."""
         if self._mode is not None:
-            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call, unused-ignore]
             self._tell()
+            self.stop()
+
+    def stop(self) -> None:
+        """Nothing is counted any more, unless the program has put a dispatch mode of its own on top."""
+        if self._mode is not None and following.innermost_mode() is self._mode:
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call, unused-ignore]
             self._mode = None
 
     def _counted(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import torch
 
-from . import gpu, outputs, windows
+from . import following, gpu, outputs, windows
 from .hooks import Hooks
 from .status import say, tell, tell_step
 from .steps import StepCounter, watch
@@ -93,7 +93,7 @@ def _recorder_for(environ: Mapping[str, str], status: str | None, *, hooks: Hook
     if asked == "memory":
         from .memory_mode import Memory
 
-        return Memory(output, window=window, whole=whole, status=status)
+        return Memory(output, window=window, whole=whole, status=status, hooks=hooks)
     raise ValueError(f"DS2PROF_INJECT={asked}: there are trace, memory and signal")
 
 
@@ -117,6 +117,7 @@ class Session:
     def begin(self) -> None:
         """From here on the process is followed."""
         watch(self._steps)
+        following.watch()
         _watch_profiler(self._give_way)
         atexit.register(self.end)
         os.register_at_fork(after_in_child=self._forked)

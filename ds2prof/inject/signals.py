@@ -11,55 +11,11 @@ from typing import Any
 
 import torch
 
-from . import gpu, windows
+from . import following, gpu, windows
 from .hooks import Hooks
+from .nvtx_ranges import nvtx_ranges
 from .status import say, tell_window
 from .windows import Window
-
-_DOMAIN = "ds2prof"
-
-
-class _PackageRanges:
-    """Ranges by the package nvtx."""
-
-    def __init__(self, nvtx: Any) -> None:
-        self._nvtx = nvtx
-
-    def start(self, message: str) -> Any:
-        return self._nvtx.start_range(message=message, domain=_DOMAIN)
-
-    def end(self, opened: Any) -> None:
-        self._nvtx.end_range(opened)
-
-
-class _TorchRanges:
-    """Ranges by torch's own NVTX, which knows no domains."""
-
-    def start(self, message: str) -> Any:
-        return torch.cuda.nvtx.range_start(f"{_DOMAIN}:{message}")
-
-    def end(self, opened: Any) -> None:
-        torch.cuda.nvtx.range_end(opened)
-
-
-class _NoRanges:
-    """Nothing to make ranges with."""
-
-    def start(self, message: str) -> Any:
-        return None
-
-    def end(self, opened: Any) -> None:
-        pass
-
-
-def _ranges() -> _PackageRanges | _TorchRanges | _NoRanges:
-    try:
-        import nvtx
-    except ImportError:
-        by_torch = torch.version.cuda is not None and hasattr(torch.cuda.nvtx, "range_start")
-        return _TorchRanges() if by_torch else _NoRanges()
-    return _PackageRanges(nvtx)
-
 
 class Signals:
     """Opens and closes the window of a profiler that this process runs under.
@@ -76,7 +32,7 @@ class Signals:
         self._asked = self._window = window
         self._whole = whole
         self._status = status
-        self._ranges = _ranges()
+        self._ranges = nvtx_ranges()
         self._count = count
         self._progress: Any = None
         self._hooks = hooks
@@ -111,6 +67,8 @@ class Signals:
         self._steps = step + 1
         if self._over:
             return
+        if self._progress is not None and following.compiles():
+            self._progress.stop()  # where that could not be done when the program compiled
         window = self._window = self._window or (None if self._whole else windows.default(torch))
         if window is not None and self._steps >= window.stop:
             self._close()
@@ -127,6 +85,7 @@ class Signals:
         from .progress import OperatorProgress  # needs a torch that not every program has
 
         self._progress = OperatorProgress(self._status, window.stop - window.start)
+        following.on_compile(self._progress.stop)
         self._progress.rehearse()
 
     def _open(self) -> None:
@@ -138,13 +97,14 @@ class Signals:
             self._signalled = True
         self._is_open = True
         if self._window is not None:
-            self._open_window = self._ranges.start(f"window:{self._window}")
+            self._open_window = self._start_range(f"window:{self._window}")
         self._begin_iteration()
         tell_window(self._status, "open", self._steps)
 
     def _close(self) -> None:
         self._over = True
         if self._progress is not None:
+            following.no_more(self._progress.stop)
             self._progress.close()
         if not self._is_open:
             return
@@ -152,24 +112,35 @@ class Signals:
         self._end_iteration()
         gpu.synchronize()
         if self._open_window is not None:
-            self._ranges.end(self._open_window)
+            self._end_range(self._open_window)
         if self._signalled:
             torch.cuda.profiler.stop()
         tell_window(self._status, "closed", self._steps)
 
     def _begin_iteration(self) -> None:
-        self._open_iteration = self._ranges.start(f"iteration:{self._steps}")
+        self._open_iteration = self._start_range(f"iteration:{self._steps}")
 
     def _end_iteration(self) -> None:
         if self._open_iteration is not None:
-            self._ranges.end(self._open_iteration)
+            self._end_range(self._open_iteration)
             self._open_iteration = None
+
+    def _start_range(self, message: str) -> Any:
+        return None if self._ranges is None else self._ranges.start(message)
+
+    def _end_range(self, opened: Any) -> None:
+        if self._ranges is not None:
+            self._ranges.end(opened)
 
     def stop(self) -> None:
         """The program ends: a window that is open is closed."""
-        if not self._is_open and not self._over and self._steps and self._window is not None:
+        was_open = self._is_open
+        if not was_open and not self._over and self._steps and self._window is not None:
             say(self._status, f"window {self._window}: not reached, the program took {self._steps} optimizer steps")
         self._close()
+        if was_open and self._window is not None and not self._whole:
+            steps = (self._window.start, self._steps) if self._steps > self._window.start else None
+            say(self._status, windows.cut_short(self._window, steps, self._steps))
 
     def give_way(self) -> None:
         """Nothing: the program's own use of torch.profiler is not in the way."""

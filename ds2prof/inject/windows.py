@@ -43,6 +43,22 @@ def whole_run(environ: Mapping[str, str]) -> bool:
     return environ.get("DS2PROF_WINDOW") == "all"
 
 
+def cut_short(window: Window, recorded: tuple[int, int] | None, taken: int) -> str:
+    """What there is to say of a window that was open when the program ended.
+
+    Args:
+        window: The window.
+        recorded: The steps that are whole in the recording, as a half-open pair; None where there is none.
+        taken: Steps that the program has taken.
+    """
+    ended = f"after step {taken - 1}" if taken else "before its first step"
+    if recorded is None:
+        return f"window {window}: the program ended {ended}; no step of the window is whole"
+    first, last = recorded[0], recorded[1] - 1
+    steps = f"step {first} was" if first == last else f"steps {first}-{last} were"
+    return f"window {window}: the program ended {ended}; {steps} recorded"
+
+
 def default(torch: Any) -> Window:
     """The window of a program that steps, once it is known whether it works on a GPU."""
     return DEFAULT_GPU if torch.cuda.is_initialized() else DEFAULT_CPU
