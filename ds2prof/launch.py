@@ -159,9 +159,8 @@ def capture(
         except (CaptureError, ExistsError) as error:
             full = _full_disk(job)
             with held_back() as waiting:
-                said = keep_what_explains(job, outcome, None if finished.signum else facts)
-            log = log_of(planned.output) if said else None
-            raise _explained(error, (finished.signum, *waiting), log, full=full) from None
+                keep_what_explains(job, outcome, None if finished.signum else facts)
+            raise _explained(error, (finished.signum, *waiting), log_of(planned.output), full=full) from None
     if waiting:
         raise InterruptedCaptureError(f"{planned.output}: is whole; {_name(waiting[0])} came then", signum=waiting[0])
     return Captured(paths, finished.dur_ns, finished.leftovers, outcome.notes())
@@ -332,14 +331,12 @@ def _require_success(outcome: Outcome, finished: Finished) -> None:
         raise CaptureError(f"{outcome.launcher.name}: {failure}")
 
 
-def _explained(
-    error: Ds2profError, signums: Sequence[int | None], log: Path | None, *, full: Path | None
-) -> CaptureError:
-    """The error with the place of the log, if any; one that carries its exit code where a signal was the reason."""
+def _explained(error: Ds2profError, signums: Sequence[int | None], log: Path, *, full: Path | None) -> CaptureError:
+    """The error with the place of the log; one that carries its exit code where a signal was the reason."""
     what = str(error).removesuffix(_NOTHING_WRITTEN) + (f"; the disk that holds {full} is full" if full else "")
-    where = f", the output is in {log}" if log and log.exists() else ", the output could not be kept" if log else ""
+    where = f"the output is in {log}" if log.exists() else "the output could not be kept"
     signum = next((each for each in (getattr(error, "signum", None), *signums) if each is not None), None)
-    message = f"{what}{_NOTHING_WRITTEN}{where}"
+    message = f"{what}{_NOTHING_WRITTEN}, {where}"
     return CaptureError(message) if signum is None else InterruptedCaptureError(message, signum=signum)
 
 

@@ -37,7 +37,21 @@ _PLACES: Final = {name: at for at, name in enumerate(HEADER.decode().split(","))
 _MAX_DIGITS: Final = 18
 """Of an integer; Unix nanoseconds have nineteen until 2286 and are told apart by their value."""
 _MAX_INT: Final = (1 << 63) - 1
+_BROKEN: Final = -2
 _MAX_FACTS: Final = 10_000
+_HELD_BACK: Final = "held_back."
+_UNITS: Final = {
+    **dict.fromkeys(("cpu.utilization", "cpu.iowait", "cpu.steal", "cpu.quota_exhausted"), "ratio"),
+    **dict.fromkeys(("utilization.gpu", "utilization.memory", "program.busiest_thread"), "ratio"),
+    **dict.fromkeys(("program.cpu", "sampler.cpu"), "cores"),
+    **dict.fromkeys(("host.load_1min", "program.processes", "program.threads", "pstate"), "count"),
+    **dict.fromkeys(("host.memory_used", "program.resident", "program.pss", "memory.used"), "byte"),
+    **dict.fromkeys(("power.draw", "power.mean"), "watt"),
+    **dict.fromkeys(("clocks.current.sm", "clocks.current.memory"), "hertz"),
+    "temperature.gpu": "celsius",
+    _HELD_BACK: "ratio",
+}
+"""Metric -> its unit, for answers are made of them by their names; the last stands for all that begin so."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +113,20 @@ def _take(rows: list[bytes], numbers: list[int], reading: Reading) -> None:
     """Adds the rows that stand in lines of these numbers."""
     cells = b",".join(rows).split(b",")
     columns = {name: cells[at::WIDTH] for name, at in _PLACES.items()}
-    ints = {name: _ints(columns[name]) for name in _INTS}
+    numbered = {name: _ints(columns[name]) for name in _INTS}
+    ints = {name: (np.maximum(found, 0), found >= 0) for name, found in numbered.items()}
     values = _floats(columns["value"])
     codes = {name: _codes(columns[name], reading.texts[name]) for name in _TEXTS}
+    broken = np.any([found == _BROKEN for found in numbered.values()], axis=0)
+    _complain(broken, "a start, period or device that is no whole number; left out", numbers, reading)
     apart = _apart(codes["aggregation"], reading.texts["aggregation"])
+    foreign = _foreign(codes, reading.texts) & ~apart & ~broken
+    _complain(foreign, "a reading in another unit than its metric has; left out", numbers, reading)
+    apart &= ~broken
     _set_apart(np.flatnonzero(apart), ints, values, codes, reading)
-    usable = ~np.isnan(values) & (codes["metric"] >= 0) & (codes["unit"] >= 0) & ~apart
-    lost = np.flatnonzero(~usable & ~apart)
-    if len(lost):
-        reading.faults.add(
-            "a row without a metric, a unit or a value; left out", line=numbers[int(lost[0])], count=len(lost)
-        )
+    told = ~np.isnan(values) & (codes["metric"] >= 0) & (codes["unit"] >= 0)
+    _complain(~told & ~apart & ~broken, "a row without a metric, a unit or a value; left out", numbers, reading)
+    usable = told & ~apart & ~broken & ~foreign
     _bound_periods(*ints["period_ns"])
     reading.keep("value", values[usable])
     for name, (found, known) in ints.items():
@@ -119,24 +136,47 @@ def _take(rows: list[bytes], numbers: list[int], reading: Reading) -> None:
         reading.keep(name, codes[name][usable])
 
 
+def _complain(rows: BoolArray, what: str, numbers: list[int], reading: Reading) -> None:
+    """Counts a fault of those rows."""
+    found = np.flatnonzero(rows)
+    if len(found):
+        reading.faults.add(what, line=numbers[int(found[0])], count=len(found))
+
+
+def _foreign(codes: dict[str, npt.NDArray[np.int32]], texts: dict[str, Texts]) -> BoolArray:
+    """Mask of the rows in a unit that their metric does not have."""
+    unit_of = {text: code for code, text in enumerate(texts["unit"].categories)}
+    names = texts["metric"].categories
+    found = np.zeros(len(codes["metric"]), dtype=np.bool_)
+    for code in np.unique(codes["metric"]).tolist():
+        unit = _unit(names[code]) if code >= 0 else None
+        if unit is not None:
+            found |= (codes["metric"] == code) & (codes["unit"] >= 0) & (codes["unit"] != unit_of.get(unit, -1))
+    return found
+
+
+def _unit(metric: str) -> str | None:
+    """The unit that a metric has; None where any will do."""
+    return _UNITS.get(_HELD_BACK if metric.startswith(_HELD_BACK) else metric)
+
+
 def _bound_periods(period_ns: IntArray, known: BoolArray) -> None:
     """A period that is none, or over a week, is not known."""
     known &= (period_ns > 0) & (period_ns <= _WEEK_NS)
 
 
-def _ints(cells: Sequence[bytes]) -> tuple[IntArray, BoolArray]:
-    """(whole numbers of the cells, which of them are any); none passes through a double."""
+def _ints(cells: Sequence[bytes]) -> IntArray:
+    """The whole numbers of the cells; none passes through a double."""
     value_of = {cell: _int(cell) for cell in set(cells)}
-    found = np.fromiter(map(value_of.__getitem__, cells), dtype=np.int64, count=len(cells))
-    return np.maximum(found, 0), found >= 0
+    return np.fromiter(map(value_of.__getitem__, cells), dtype=np.int64, count=len(cells))
 
 
 def _int(cell: bytes) -> int:
-    """The number, -1 for none."""
+    """The number; -1 for an empty cell, -2 for what is none."""
     if not cell.isdigit() or len(cell) > _MAX_DIGITS + 1:
-        return -1
+        return _BROKEN if cell else -1
     value = int(cell)
-    return value if value <= _MAX_INT else -1
+    return value if value <= _MAX_INT else _BROKEN
 
 
 def _floats(cells: Sequence[bytes]) -> npt.NDArray[np.float64]:

@@ -277,6 +277,16 @@ def test_a_run_that_fails_leaves_its_output_beside_the_calibration(mode, kept, t
     assert (tmp_path / kept).read_text() == "out of luck\n"
 
 
+def test_a_run_that_fails_and_says_nothing_names_no_log_and_leaves_none(tmp_path):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    runs = ProgramRuns(("false",), Window(2, 5), inside, tmp_path / "calibration", NO_GPU, patience=QUICK)
+    with pytest.raises(CaptureError) as caught:
+        runs(None)
+    assert str(caught.value) == "without a profiler, the program ended with exit code 1"
+    assert list(tmp_path.iterdir()) == [inside]
+
+
 def invoke(*words, environ=None):
     return CliRunner().invoke(command, [str(word) for word in words], env=environ, catch_exceptions=False)
 

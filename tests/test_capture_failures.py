@@ -82,6 +82,14 @@ def test_a_crash_of_the_profiler_leaves_no_half_file(name: str, fake: str, said:
     assert said in left.message
 
 
+@pytest.mark.parametrize("name", ["nsight", "smi"])
+def test_where_nothing_was_printed_the_log_says_so(name: str, bench: Bench) -> None:
+    left = bench.capture(name, ["bash", "-c", "kill -KILL $$"] if name == "smi" else ["true"], "killed")
+    assert left.code == 1
+    log = (bench.measurements / f"mine.{EXTENSIONS[name]}.log").read_text()
+    assert log == "[ds2prof: neither the program nor the profiler printed anything]\n"
+
+
 @pytest.mark.parametrize("name", NVIDIA)
 def test_a_profiler_that_does_not_end_after_the_program_is_ended(name: str, bench: Bench) -> None:
     left = bench.capture(name, ["true"], "hang")

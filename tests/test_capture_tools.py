@@ -151,3 +151,55 @@ def test_where_the_gpu_turns_out_to_be_no_use_one_line_of_ours_ends_it(
     assert last.startswith(f"ds2prof: {name}: ")
     assert "no measurement was written" in last
     assert {path.name for path in folder.iterdir()} == {f"x.{ending}.log"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("nsight", ["--kernel-name", "regex:(("], "Invalid regex provided to --kernel option"),
+        ("nsight", ["--launch-count", "abc"], "(the argument ('abc') for option '--launch-count' is invalid)"),
+        ("nsight", ["--replay-mode", "bogus"], "(the argument for option '--replay-mode' is invalid)"),
+        (
+            "nsight",
+            ["--launch-count", "3", "--tool-option", "--launch-count=4"],
+            "(option '--launch-count' cannot be specified more than once)",
+        ),
+        ("nsight", ["--tool-option", "--bogus"], "(unrecognised option '--bogus')"),
+        ("nsys", ["--trace", "bogus"], "(Illegal --trace argument 'bogus')"),
+        ("nsys", ["--tool-option", "--bogus"], "(unrecognised option '--bogus')"),
+        (
+            "nsys",
+            ["--nvtx-domain-include", "a", "--nvtx-domain-exclude", "b"],
+            "(Warning: Specify either an NVTX domain include or exclude list.)",
+        ),
+        ("nvprof", ["--tool-option", "--bogus"], "(Encountered invalid option : --bogus)"),
+    ],
+)
+def test_what_a_tool_will_not_take_is_said_in_its_own_words(
+    name: str, words: list[str], said: str, tmp_path: Path, root: Path
+) -> None:
+    need(name)
+    (tmp_path / "bin").mkdir()
+    machine = SMI if name != "nvprof" else SMI.replace("9.0, NVIDIA H200", "7.0, Tesla V100-SXM2-16GB")
+    executable(tmp_path / "bin" / "nvidia-smi", machine.replace("CUDA Version: 13.0", "CUDA Version: 11.8"))
+    ending = {"nsight": "csv", "nsys": "nsys-rep", "nvprof": "nvvp"}[name]
+    environ = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    more = ["--window", "all", *words, "-o", str(tmp_path / f"x.{ending}"), "--", "true"]
+    done = run_under(name, *more, folder=tmp_path, root=root, environ=environ)
+    assert done.returncode == 1
+    assert said in done.stderr.strip().splitlines()[-1]
+
+
+def test_what_a_program_writes_under_nsys_reaches_the_next_one_byte_for_byte(tmp_path: Path, root: Path) -> None:
+    need("nsys")
+    printed = b"a\n\x00\xff Generated:\n Generating 'x'\nno end of a line"
+    (tmp_path / "printed").write_bytes(printed)
+    output = tmp_path / "x.nsys-rep"
+    command = [sys.executable, "-m", "ds2prof", "run", "nsys", "--window", "all", "-o", str(output), "--"]
+    program = ["bash", "-c", 'cat "$1"; echo trouble >&2', "_", str(tmp_path / "printed")]
+    done = subprocess.run([*command, *program], cwd=root, capture_output=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed
+    lines = done.stderr.decode().splitlines()
+    assert lines[0] == "trouble"
+    assert [line for line in lines[1:] if not line.startswith(str(output))] == []

@@ -10,10 +10,12 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
@@ -25,6 +27,8 @@ from gpu_campaign.plan import Done, Learned, Part, PartDone, Step
 from gpu_campaign.running import ENV_CAMPAIGN, Ended, Grace, Limits, Told, run
 from gpu_campaign.schedule import Setting, carried_out, step_done
 
+from ds2prof.cli.run import command as run_command
+from ds2prof.measurements import CALIBRATION_NAME
 from tests.launch_support import NEW, NO_GPU, SMI, executable
 
 QUICK = Grace(after_int_s=0.3, after_term_s=0.3, after_end_s=0.2)
@@ -398,6 +402,24 @@ def test_trace_and_counters_begin_with_the_same_iteration(tmp_path: Path, root: 
     assert "--detail" in commands["torch-detail"]
 
 
+def test_every_capture_is_one_that_ds2prof_run_takes(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = gpu_context(tmp_path, root)
+    for name in ("bin/nsys", "bin/QdstrmImporter"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        executable(tmp_path / name, "#!/bin/sh\n")
+    path = f"{tmp_path / 'bin'}:{context.environ['PATH']}"
+    context = replace(context, environ={**context.environ, "PATH": path})
+    monkeypatch.setenv("PATH", path)
+    commands = [step.command for part in parts(context) for step in part.steps]
+    captures = [list(command[command.index("run") + 1 :]) for command in commands if "run" in command]
+    assert {words[0] for words in captures} == {"torch", "nsight", "memory", "smi", "nsys"}
+    for words in captures:
+        done = CliRunner().invoke(run_command, [words[0], "--dry-run", *words[1:]])
+        assert (done.exit_code, str(done.exception or "")) == (0, ""), f"{words}: {done.output}"
+
+
 def test_a_rehearsal_says_of_each_part_that_needs_a_gpu_why_it_is_skipped(tmp_path: Path, root: Path) -> None:
     context = gpu_context(tmp_path, root, device="cpu", preset="tiny")
     skipped = {part.name: part.skipped for part in parts(context) if part.skipped}
@@ -406,13 +428,28 @@ def test_a_rehearsal_says_of_each_part_that_needs_a_gpu_why_it_is_skipped(tmp_pa
     assert "tf32" not in " ".join(step.name for step in steps_of(context, "throughput"))
 
 
-def test_without_the_packages_that_read_traces_the_reading_is_skipped_and_says_so(tmp_path: Path, root: Path) -> None:
+def test_without_the_package_that_reads_traces_all_the_rest_is_read_and_that_is_said(
+    tmp_path: Path, root: Path
+) -> None:
     probe = {"frames": {}, "packages": {"msgspec": None, "pytest": None}}
     context = gpu_context(tmp_path, root, probe=probe)
     skipped = {part.name: part.skipped or "" for part in parts(context, ["read", "tests", "torch"])}
-    assert "msgspec" in skipped["read"]
     assert "pytest" in skipped["tests"]
-    assert skipped["torch"] == ""
+    assert skipped["torch"] == skipped["read"] == ""
+    for name in ("nsight_bs4.csv", "memory_bs4.csv", "smi_bs32.csv", "torch_bs4.json.gz"):
+        (context.work / "measurements").mkdir(parents=True, exist_ok=True)
+        (context.work / "measurements" / name).touch()
+    reasons = {step.name: step.unless(Learned()) for step in steps_of(context, "read")}
+    assert "msgspec" in (reasons["read-torch_bs4-phase"] or "")
+    assert "msgspec" in (reasons["read-torch_bs32-name"] or "")
+    read = [name for name, reason in reasons.items() if reason is None]
+    assert read == ["read-nsight_bs4-core", "read-memory_bs4-memory", "read-smi_bs32-metric"]
+
+
+def test_a_calibration_lies_where_later_captures_look_for_it(tmp_path: Path, root: Path) -> None:
+    first, *_ = steps_of(gpu_context(tmp_path, root), "calibrate")
+    assert first.files == (f"measurements/{CALIBRATION_NAME}",)
+    assert Path(first.command[first.command.index("-o") + 1]) == tmp_path / "work" / "measurements" / CALIBRATION_NAME
 
 
 def test_a_gpu_that_lacks_a_precision_is_not_asked_for_it(tmp_path: Path, root: Path) -> None:
@@ -803,7 +840,11 @@ def test_on_a_machine_of_stand_ins_counters_traces_and_throughput_are_delivered_
     )
     facts = campaign_of(out)
     steps = {step["name"]: step for part in facts["parts"] for step in part["steps"]}
-    assert {name: step["reason"] for name, step in steps.items() if step["status"] != "delivered"} == {}
+    assert {name: step["reason"] for name, step in steps.items() if step["status"] != "delivered"} == {
+        "read-memory_bs4-memory": "there is no memory_bs4.csv",
+        "read-memory_bs32-memory": "there is no memory_bs32.csv",
+        "read-smi_bs32-metric": "there is no smi_bs32.csv",
+    }
     assert done.returncode == 0, done.stderr
     assert steps["throughput-bs32-tf32"]["note"] == "4.0 samples/s, 8.0 audio s/s"
     assert steps["torch-bs4"]["note"] == "3 kernels"

@@ -101,13 +101,14 @@ def test_the_command_line_reads_an_archive_of_measurements_as_it_is(
     assert files == {"measurements/nsight_bs4.csv", "measurements/run_bs4.jsonl"}
 
 
-def test_sidecars_are_records_and_snapshots_are_reports(work: Path, output: Path) -> None:
+def test_sidecars_and_the_calibration_are_records_and_snapshots_are_reports(work: Path, output: Path) -> None:
     names = {"measurements/memory.csv": 0, "measurements/memory.csv.meta.json": 0, "measurements/m.snapshot.pickle": 0}
+    names["measurements/calibration.json"] = 0
     for name in names:
         (work / name).write_text("x")
     packed = {each["file"]: each["files"] for each in pack(work, output, names)["archives"]}
     assert packed == {
-        "records-1.tar.gz": ["measurements/memory.csv.meta.json"],
+        "records-1.tar.gz": ["measurements/calibration.json", "measurements/memory.csv.meta.json"],
         "measurements-1.tar.gz": ["measurements/memory.csv"],
         "reports-1.tar.gz": ["measurements/m.snapshot.pickle"],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shlex
 import shutil
 import signal
@@ -18,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ds2prof import read
+from ds2prof.capture.launchers import launcher
 from ds2prof.sampling import gpu_sources, host, marks, tree
+from ds2prof.sampling.__main__ import MAX_PERIOD_MS
 from ds2prof.sampling.cores import Cores, Share, ticks_in
 from ds2prof.sampling.gpu_fields import ENERGY, Reading, Slow, number_in
 from ds2prof.sampling.gpus import Gpus, Patience
@@ -726,3 +729,29 @@ def test_our_training_script_marks_its_window(tmp_path):
         ["ds2prof:window:1-3"],
         [int(row["value"]) for row in rows(out, "program.process")],
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--period-ms", "abc"], "--period-ms abc: give milliseconds from 1 to 60000"),
+        (["--period-ms", "0"], "--period-ms 0: give milliseconds from 1 to 60000"),
+        (["--period-ms=60001"], "--period-ms 60001: give milliseconds from 1 to 60000"),
+        (["--gpu", "bogus"], "--gpu bogus: give auto, nvml, nvidia-smi or none"),
+        (["--tool-option", "--gpu=bogus"], "--gpu bogus: give auto, nvml, nvidia-smi or none"),
+        (["--tool-option", "--bogus"], "--bogus: smi has --period-ms, --gpu alone"),
+        (["--tool-option", "word"], "word: smi has --period-ms, --gpu alone"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_starts(words, said, tmp_path):
+    command = [sys.executable, "-m", "ds2prof", "run", "smi", *words, "-o", str(tmp_path / "s.csv"), "--"]
+    started = tmp_path / "started"
+    done = subprocess.run([*command, "touch", str(started)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ds2prof: {said}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_launcher_and_the_sampler_agree_on_the_periods_that_there_are():
+    pattern = launcher("smi").values["--period-ms"].fits
+    assert all(re.fullmatch(pattern, str(number)) for number in (1, 9, 10, 9999, 10_000, MAX_PERIOD_MS))
+    assert not any(re.fullmatch(pattern, str(number)) for number in (-1, 0, MAX_PERIOD_MS + 1, 100_000))

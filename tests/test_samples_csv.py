@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from ds2prof import read
 from ds2prof.analysis import questions, samples
 from ds2prof.errors import MissingDataError
-from ds2prof.parsers import parse_source, samples_csv
+from ds2prof.parsers import parse_source, samples_csv, samples_csv_rows
 from ds2prof.parsers.sources import HEAD_BYTES, Source
 from ds2prof.report.screen import screen
+from ds2prof.sampling.gpu_fields import FIELDS
 from ds2prof.sampling.rows import COLUMNS, Row, fact, line
 
 S = 10**9
@@ -158,10 +159,43 @@ def test_a_damaged_row_is_left_out_and_counted(damaged):
     assert profile.warnings[0].endswith("left out (2 such)")
 
 
-@pytest.mark.parametrize("time", ["", "-1", "x", "9" * 19, "99999999999999999999", "1.5"])
-def test_a_time_that_cannot_be_is_not_known(time):
-    profile = profile_of(f"{time},{time},,,m,u,3,mean\n", core(None, 0.5, 1, 2))
+def test_a_time_that_is_not_stated_is_not_known():
+    profile = profile_of(",,,,m,u,3,mean\n", core(None, 0.5, 1, 2))
     assert listed(profile, "start_ns", "period_ns")[0] == (None, None)
+    assert profile.warnings == ()
+
+
+@pytest.mark.parametrize("number", ["-1", "-5", "x", "9" * 19, "99999999999999999999", "1.5"])
+@pytest.mark.parametrize("row", ["{},2,,,m,u,3,mean\n", "1,{},,,m,u,3,mean\n", "1,2,{},,m,u,3,mean\n"])
+def test_a_row_with_a_time_or_device_that_cannot_be_is_left_out_and_counted(row, number):
+    profile = profile_of(core(None, 0.5, 1, 2), row.format(number))
+    assert listed(profile, "value") == [(0.5,)]
+    assert profile.warnings == ("readings:3: a start, period or device that is no whole number; left out",)
+
+
+def test_a_mark_without_a_time_that_can_be_opens_no_window():
+    profile = profile_of("-5,,,77,window.open,count,2,mark\n", core(None, 0.5, 1, 2), mark("closed", 4, 9))
+    assert not len(profile.table("ranges"))
+    assert profile.warnings[0] == "readings:2: a start, period or device that is no whole number; left out"
+
+
+def test_a_metric_in_a_unit_that_it_does_not_have_is_in_no_answer():
+    profile = profile_of(
+        core(None, 0.25, 0, 10),
+        "10,10,,,cpu.utilization,furlong,1,mean\n",
+        "10,,0,,held_back.power_cap,watt,1,mean\n",
+        "10,10,,,a.metric.of.later,furlong,1,mean\n",
+        core(None, 0.75, 20, 10),
+    )
+    assert questions.totals_of(profile)["host_cpu_utilization"] == pytest.approx(0.5)
+    assert listed(profile, "metric")[1] == ("a.metric.of.later",)
+    assert profile.warnings == ("readings:3: a reading in another unit than its metric has; left out (2 such)",)
+
+
+def test_every_unit_that_the_sampler_gives_a_metric_is_the_one_that_is_read():
+    told = {one.metric or one.name: one.unit for one in FIELDS}
+    known = {metric: samples_csv_rows._unit(metric) for metric in told}
+    assert known == told
 
 
 def test_a_file_without_its_end_says_so():

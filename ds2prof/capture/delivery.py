@@ -32,6 +32,7 @@ from ds2prof.measurements import (
 
 _IMPORT_LIMIT_S: Final = 1800
 _LOST_NVTX: Final = "records no range of the nvtx package"
+_NOTHING_PRINTED: Final = "[ds2prof: neither the program nor the profiler printed anything]\n"
 _OURS: Final = (LOG_SUFFIX, STATUS_SUFFIX, SIDECAR_SUFFIX)
 
 
@@ -130,24 +131,20 @@ def _calibrated(job: Job, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     )
 
 
-def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | None) -> bool:
-    """Whether anything was printed: then the log is kept, with the profiler's own messages.
-
-    The sidecar is too, unless it would replace that of a measurement.
-    """
-    output, said = job.planned.output, True
+def keep_what_explains(job: Job, outcome: Outcome, facts: Mapping[str, Any] | None) -> None:
+    """The log with the profiler's own messages, and the sidecar unless it would replace that of a measurement."""
+    output = job.planned.output
     with suppress(OSError):  # the disk may be full, which is then the reason for all this: what is no data makes room
         for path in (*_candidates(job).values(), *outcome.scratch()):
             path.unlink(missing_ok=True)
     with suppress(OSError), job.log.open("a", encoding="utf-8") as log:
         log.write(outcome.messages)
+        if not log.tell():  # an empty file would leave open whether anything was lost
+            log.write(_NOTHING_PRINTED)
     with suppress(OSError, CaptureError):
-        said = job.log.stat().st_size > 0
-        if said:
-            job.log.replace(log_of(output))
+        job.log.replace(log_of(output))
         if facts is not None and outcome.exit_code and not output.exists():
             write_sidecar(output, {**facts, "exit_code": outcome.program_code})
-    return said
 
 
 def log_of(output: Path) -> Path:
@@ -182,7 +179,9 @@ def _why_empty(job: Job) -> str | None:
     """Why there may be nothing in a window that was opened in this way; None: what the launcher says of it holds."""
     opening, launcher = job.opening, job.planned.launcher
     if job.planned.injects is not None:
-        return why_nothing(job.status, steps_asked=job.steps is not None)
+        whole = opening is not None and opening.kind == "all"
+        by_default = job.planned.injects == "memory" and not whole  # which knows no other window than one of steps
+        return why_nothing(job.status, steps_asked=job.steps is not None or by_default)
     if opening is None or launcher.injects or not launcher.tools or opening.kind == "api":
         return None
     if opening.kind == "all":

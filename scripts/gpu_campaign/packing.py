@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from ds2prof.measurements import SIDECAR_SUFFIX, temporary_path
+from ds2prof.measurements import CALIBRATION_NAME, SIDECAR_SUFFIX, temporary_path
 from gpu_campaign.plan import MEASUREMENTS, RECORDS, REPORTS
 
 ARCHIVE_BYTES: Final = 15 << 20
@@ -74,9 +74,9 @@ class Member:
 
     @property
     def kind(self) -> str:
-        """The kind of archive that it goes to; sidecars are records, for all in an archive of measurements is read."""
+        """The kind of archive that it goes to: records hold what is no measurement, for all of an archive is read."""
         name = self.wanted.name
-        if name.endswith(SIDECAR_SUFFIX):
+        if name.endswith((SIDECAR_SUFFIX, f"/{CALIBRATION_NAME}")):
             return RECORDS
         return REPORTS if name.endswith(_SNAPSHOT) else name.partition("/")[0]
 

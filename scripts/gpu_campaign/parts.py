@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from gpu_campaign import lessons
 from gpu_campaign.commands import NEEDS_GPU, captured, ds2prof, training
 from gpu_campaign.context import EARLIEST, Context
 from gpu_campaign.counters import QUICK_LAUNCHES, nsight
-from gpu_campaign.plan import RECORDS, REPORTS, Learned, Part, Step
+from gpu_campaign.plan import MEASUREMENTS, RECORDS, REPORTS, Learned, Part, Step
 
 NEEDS_MSGSPEC: Final = (
     "reading traces needs the package msgspec, which this Python lacks; the files can be read elsewhere"
@@ -27,12 +28,12 @@ _TRACED: Final = 4
 _TRACED_IN_DETAIL: Final = 2
 _CALIBRATIONS: Final = {
     "cuda": (
-        ("calibration", ("torch",), 2, 10),
-        ("calibration-full", ("torch", "torch-detail", "memory", "smi"), 6, 20),
+        ("calibration", MEASUREMENTS, ("torch",), 2, 10),
+        ("calibration-full", RECORDS, ("torch", "torch-detail", "memory", "smi"), 6, 20),
     ),
-    "cpu": (("calibration", ("torch",), 1, 3),),
+    "cpu": (("calibration", MEASUREMENTS, ("torch",), 1, 3),),
 }
-"""Device -> calibrations: name, modes, repeats, iterations."""
+"""Device -> calibrations: name, folder, modes, repeats, iterations. The first lies where captures look for it."""
 _SAMPLED: Final = {"cuda": 60, "cpu": 8}
 """Device -> iterations that are sampled."""
 
@@ -172,16 +173,16 @@ def _calibrate(context: Context) -> Part:
     """A quick one of what is captured most, and where there is time one of all modes, with repeats for an interval."""
     program = training(context, context.small)
     steps = [
-        _calibration(context, program, name, modes=modes, repeats=repeats, iterations=iterations)
-        for name, modes, repeats, iterations in _CALIBRATIONS[context.device]
+        _calibration(context, program, f"{folder}/{name}.json", modes=modes, repeats=repeats, iterations=iterations)
+        for name, folder, modes, repeats, iterations in _CALIBRATIONS[context.device]
     ]
     return Part("calibrate", "what capturing costs", 8, tuple(steps))
 
 
 def _calibration(
-    context: Context, program: Sequence[str], name: str, *, modes: Sequence[str], repeats: int, iterations: int
+    context: Context, program: Sequence[str], file: str, *, modes: Sequence[str], repeats: int, iterations: int
 ) -> Step:
-    file = f"{RECORDS}/{name}.json"
+    name = Path(file).stem
     options = ("--repeats", str(repeats), "--iterations", str(iterations), "-o", str(context.work / file))
     runs = 1 + repeats * (1 + len(modes))
 
@@ -195,15 +196,19 @@ def _calibration(
 def _read(context: Context) -> Part:
     """ds2prof's own answers, so that a first look needs no other machine."""
     title = "what ds2prof reads in the measurements"
-    if not context.has_module("msgspec"):
-        return Part("read", title, 4, skipped=NEEDS_MSGSPEC)
     tables = (f"bs{context.small}_first{QUICK_LAUNCHES}", *(f"bs{size}" for size in context.both))
     views = [(context.measurement(f"nsight_{name}.csv"), "core") for name in tables if context.on_gpu]
-    views += [(context.measurement(f"torch_bs{size}.json.gz"), by) for size in context.both for by in ("phase", "name")]
-    return Part("read", title, 4, tuple(_view(context, name, by) for name, by in views))
+    views += [(context.measurement(f"memory_bs{size}.csv"), "memory") for size in context.both]
+    views.append((context.measurement(f"smi_bs{context.large}.csv"), "metric"))
+    steps = [_view(context, name, by) for name, by in views]
+    against = None if context.has_module("msgspec") else NEEDS_MSGSPEC
+    traces = [(context.measurement(f"torch_bs{size}.json.gz"), by) for size in context.both for by in ("phase", "name")]
+    steps += [_view(context, name, by, against=against) for name, by in traces]
+    return Part("read", title, 4, tuple(steps))
 
 
-def _view(context: Context, name: str, by: str) -> Step:
+def _view(context: Context, name: str, by: str, *, against: str | None = None) -> Step:
+    """What ds2prof says of a measurement; ``against``: why it cannot."""
     path = context.work / name
     stem = path.name.partition(".")[0]
     file = f"{RECORDS}/{stem}_by-{by}.txt"
@@ -213,7 +218,7 @@ def _view(context: Context, name: str, by: str) -> Step:
         (file,),
         2,
         stdout=file,
-        unless=lambda _learned: None if path.exists() else f"there is no {path.name}",
+        unless=lambda _learned: against or (None if path.exists() else f"there is no {path.name}"),
         expects_s=lambda _learned: 1.0,
     )
 

@@ -15,12 +15,60 @@ ROOT = Path(__file__).resolve().parents[2]
 _CYCLES = "gpc__cycles_elapsed.max"
 
 
+NO_COUNTERS = ("ERR_NVGPUCTRPERM", "read hardware counters", "LibraryNotLoaded", "Profiling is not supported")
+"""What is said where hardware counters cannot be read, whatever the program."""
+INFERENCE = """
+import sys
+import torch
+
+device = sys.argv[1]
+model = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 8)).to(device).eval()
+with torch.no_grad():
+    for _ in range(4):
+        found = model(torch.ones(64, 512, device=device))
+print("inferred", tuple(found.shape), flush=True)
+"""
+"""A program that takes no optimizer step."""
+TRAINING = """
+import sys
+import torch
+
+device = sys.argv[1]
+model = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 8)).to(device)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+for step in range(4):
+    optimizer.zero_grad()
+    model(torch.ones(64, 512, device=device)).square().mean().backward()
+    optimizer.step()
+print("trained", flush=True)
+"""
+"""One that takes four."""
+
+
 class Run(NamedTuple):
     """How a command ended and what it printed."""
 
     code: int
     stdout: str
     stderr: str
+
+    @property
+    def lacks_counters(self) -> bool:
+        """Whether it failed since hardware counters cannot be read here."""
+        return self.code != 0 and any(text in self.stdout + self.stderr for text in NO_COUNTERS)
+
+
+def program(folder: Path, text: str, device: str) -> list[str]:
+    """The command of a script that knows nothing of ds2prof, put into ``folder``."""
+    script = folder / "script.py"
+    script.write_text(text)
+    return [sys.executable, str(script), device]
+
+
+def iterations(path: Path) -> list[int]:
+    """The iterations that a trace names, in the order of their times."""
+    marks = [span for span in events(path, "user_annotation") if span.name.startswith("ds2prof:iteration:")]
+    return [int(span.name.rpartition(":")[2]) for span in sorted(marks, key=lambda span: span.start_ns)]
 
 
 class Span(NamedTuple):
@@ -47,6 +95,33 @@ def events(path: Path, category: str) -> list[Span]:
         if row.get("ph") == "X" and row.get("cat") == category:
             start_ns, dur_ns = int(Decimal(row["ts"]) * 1000), int(Decimal(row["dur"]) * 1000)
             found.append(Span(row["name"], start_ns, start_ns + dur_ns, row.get("args", {}).get("device")))
+    return found
+
+
+def launched_in(path: Path) -> dict[int, int]:
+    """Iteration -> kernels whose launch on the host lies inside of that iteration's range, by their correlations.
+
+    The range counts, not the kernel's own time: the device runs behind the host. Kernels launched in none are -1.
+    """
+    packed = path.read_bytes()
+    raw = gzip.decompress(packed) if path.suffix == ".gz" else packed
+    rows = [row for row in json.loads(raw, parse_float=Decimal)["traceEvents"] if row.get("ph") == "X"]
+    calls = {
+        row["args"]["correlation"]: Decimal(row["ts"])
+        for row in rows
+        if row.get("cat") in ("cuda_runtime", "cuda_driver") and "correlation" in row.get("args", {})
+    }
+    ranges = [
+        (int(row["name"].rpartition(":")[2]), Decimal(row["ts"]), Decimal(row["ts"]) + Decimal(row["dur"]))
+        for row in rows
+        if row.get("cat") == "user_annotation" and row["name"].startswith("ds2prof:iteration:")
+    ]
+    found = dict.fromkeys([number for number, _, _ in ranges], 0)
+    for row in rows:
+        if row.get("cat") == "kernel":
+            at = calls[row["args"]["correlation"]]
+            inside = next((number for number, start, stop in ranges if start <= at < stop), -1)
+            found[inside] = found.get(inside, 0) + 1
     return found
 
 
