@@ -7,10 +7,11 @@ Grammar::
     row    := n "," moment "," phase? "," device "," layer? "," category "," bytes "," operator?
 
 A *moment* is ``before_forward``, ``after_forward``, ``before_backward``, ``after_backward``, ``before_step`` or
-``after_step`` of the optimizer; of several of one name in an iteration, the one with the most bytes. ``peak`` is the
-iteration's highest point, and the last of its rows. For each moment and device the rows are parts, one for a layer and
-category, and behind them one of category ``allocated``, which is their sum. In the peak's ``allocated`` row, phase,
-layer and operator say where the program was. The *layer* is the path of the module, ``model`` for what belongs to none.
+``after_step`` of the optimizer; of several of one name in an iteration, the one with the most bytes, except that
+``before_backward`` is the one with the most activations. ``peak`` is the iteration's highest point, and the last of its
+rows. For each moment and device the rows are parts, one for a layer and category, and behind them one of category
+``allocated``, which is their sum. In the peak's ``allocated`` row, phase, layer and operator say where the program was.
+The *layer* is the path of the module, ``model`` for what belongs to none.
 
 Categories that are parts, each storage in one of them and once, however many tensors show it:
 
@@ -58,6 +59,10 @@ MOMENTS: Final = (
     *("layer_forward", "layer_backward"),
 )
 _WITHOUT_PARTS: Final = ("layer_forward", "layer_backward")
+_PARTS: Final = (
+    *("weights", "buffers", "gradients", "optimizer_state", "activations", "input", "activation_gradients"),
+    *("temporaries", "workspace", "rounding", "unattributed"),
+)
 _WHOLE: Final = "allocated"
 _BESIDE: Final = ("reserved", "device_used")
 _NEGATIVE: Final = "unattributed"
@@ -169,6 +174,10 @@ def _doubts(name: str, rows: list[Row]) -> Iterator[str]:
         iteration, moment = wrong[0][:2]
         more = f" ({len(wrong):,} such)" if len(wrong) > 1 else ""
         yield f"{name}: iteration {iteration}, {moment}: the parts are not what was allocated{more}; was it cut off?"
+    unknown = sorted({row[6] for row in rows} - {*_PARTS, _WHOLE, *_BESIDE})
+    if unknown:
+        names = ", ".join(unknown[:5]) + (", ..." if unknown[5:] else "")
+        yield f"{name}: unknown category {names}: allocated counts it, no column does; written by a newer version?"
     if rows and rows[-1][1] != "peak":
         yield f"{name}: ends within iteration {rows[-1][0]}; what follows is what was kept"
     if not rows:

@@ -19,7 +19,22 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from ds2prof.capture import injection
-from ds2prof.inject import gpu, outputs, recording, session, signals, status, steps, timing, trace, tracing, windows
+from ds2prof.inject import (
+    following,
+    gpu,
+    nvtx_ranges,
+    outputs,
+    progress,
+    recording,
+    session,
+    signals,
+    status,
+    steps,
+    timing,
+    trace,
+    tracing,
+    windows,
+)
 from ds2prof.inject.hooks import Hooks
 from ds2prof.inject.windows import Window
 from ds2prof.parsers import read
@@ -287,6 +302,23 @@ def test_the_whole_run_is_recorded_where_it_was_asked_for(monkeypatch: Any) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("count", "recorded"),
+    [(10, "after step 9; steps 8-9 were recorded"), (9, "after step 8; step 8 was recorded")],
+)
+def test_a_window_that_was_reached_in_part_is_said(monkeypatch: Any, capfd: Any, count: int, recorded: str) -> None:
+    Run(monkeypatch, window=Window(8, 20)).step(count).mode.stop()
+    assert capfd.readouterr().err == f"ds2prof: window 8-20: the program ended {recorded}\n"
+    signalled(monkeypatch, count, window=Window(8, 20))
+    assert capfd.readouterr().err == f"ds2prof: window 8-20: the program ended {recorded}\n"
+
+
+def test_a_window_without_a_whole_step_is_said() -> None:
+    said = windows.cut_short(Window(8, 20), None, 8)
+    assert said == "window 8-20: the program ended after step 7; no step of the window is whole"
+    assert "before its first step" in windows.cut_short(Window(0, 3), None, 0)
+
+
 def test_a_window_that_was_not_reached_is_said(monkeypatch: Any, capfd: Any) -> None:
     run = Run(monkeypatch, window=Window(100, 200)).step(3)
     run.mode.stop()
@@ -488,6 +520,15 @@ def test_a_recording_without_an_operator_is_not_written(tmp_path: Path) -> None:
         ('{"traceEvents": [\n{"args": {"Input Dims": [[1]]}}\n],"traceName": "/a {b}/[c].json" }', True),
         ('{"traceEvents": [\n{"ph": "X"}\n],\n  "traceName": "t", "n": 1\n}\n', True),
         ('{"traceEvents": [{"ph": "X"}]}', True),
+        ('{"traceEvents": []}', True),
+        (
+            '{"traceEvents": [\n{"ph": "X"}\n],\n"distributedInfo": {"backend": "nccl", "rank": 0, "pg_config": '
+            '[{"pg_name": "0", "ranks": [0, 1]}]},\n"traceName": "t"\n}',
+            True,
+        ),
+        ('{"traceEvents": [\n{"ph": "X"}\n],\n"record_shapes": 1, "more": {"a": [1, {"b": null}]}\n}\n', True),
+        ('{"traceEvents": [\n{"ph": "X"}\n],\n"distributedInfo": {"backend": "nccl"}', False),
+        ('{"deviceProperties": [{"id": 0}], "distributedInfo": {"backend": "nccl"}', False),
         ('{"traceEvents": [\n{"ph": "X"}', False),
         ('{"traceEvents": [\n{"args": {"Input Dims": [[1]]}}', False),
         ('{"traceEvents": [\n{"ph": "X"}\n],"traceName": "t', False),
@@ -502,6 +543,26 @@ def test_a_trace_that_a_full_disk_cut_short_is_noticed(text: str, complete: bool
         return
     with pytest.raises(OSError, match="is the disk full"):
         trace._require_complete(str(path))
+
+
+def test_every_real_trace_ends_as_a_trace_does(corpus: Path, tmp_path: Path) -> None:
+    import gzip
+
+    raw = tmp_path / "raw.json"
+    looked_at = 0
+    for path in sorted((corpus / "kineto").glob("*.json*")):
+        opened: Any = gzip.open if path.name.endswith(".gz") else open
+        with opened(path, "rb") as stream:
+            content = stream.read()
+        if b'"traceEvents"' in content:
+            tail = content[-(1 << 22) :]
+            raw.write_bytes(tail)
+            trace._require_complete(str(raw))
+            raw.write_bytes(tail[: -len(tail) // 9])
+            with pytest.raises(OSError, match="is the disk full"):
+                trace._require_complete(str(raw))
+            looked_at += 1
+    assert looked_at > 20
 
 
 def test_detail_adds_modules_shapes_and_memory_and_says_that_durations_suffer(tmp_path: Path) -> None:
@@ -571,6 +632,77 @@ def test_cuda_profilers_are_started_and_stopped_around_the_window(monkeypatch: A
     monkeypatch.setattr(torch.cuda.profiler, "stop", lambda: calls.append("stop"))
     signalled(monkeypatch, 4, window=Window(1, 3))
     assert calls == ["fence", "start", "fence", "stop"]
+
+
+def test_nothing_waits_for_a_gpu_while_a_graph_is_captured(monkeypatch: Any) -> None:
+    waited: list[int] = []
+    capturing = [True]
+    monkeypatch.setattr(gpu, "is_used", lambda: True)
+    monkeypatch.setattr(gpu, "devices", lambda: [0])
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing[0])
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    gpu.synchronize()
+    assert waited == []
+    capturing[0] = False
+    gpu.synchronize()
+    assert waited == [0]
+
+
+def test_without_the_package_nvtx_ranges_are_those_of_torch(monkeypatch: Any) -> None:
+    events: list[str] = []
+    monkeypatch.setitem(sys.modules, "nvtx", None)
+    monkeypatch.setattr(torch.version, "cuda", "12.1")
+    monkeypatch.setattr(torch.cuda.nvtx, "range_start", lambda name: events.append(f"+{name}") or 7)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_end", lambda opened: events.append(f"-{opened}"))
+    found = nvtx_ranges.nvtx_ranges()
+    assert found is not None
+    found.end(found.start("phase:forward"))
+    assert events == ["+ds2prof:phase:forward", "-7"]
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert nvtx_ranges.nvtx_ranges() is None
+
+
+COMPILED = """
+import torch
+model = torch.nn.Linear(8, 8)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+ran = []
+def backend(graph, _inputs):
+    def call(*args):
+        ran.append(1)
+        return graph(*args)
+    return call
+forward = None
+for step in range(8):
+    if step in (0, 4):
+        forward = torch.compile(lambda value: model(value).sum(), backend=backend)
+    optimizer.zero_grad()
+    forward(torch.randn(4, 8)).backward()
+    optimizer.step()
+print("ran", len(ran))
+"""
+
+
+@pytest.mark.slow
+def test_operators_are_not_counted_where_that_would_undo_a_compilation(tmp_path: Path) -> None:
+    asked = {"DS2PROF_INJECT": "signal", "DS2PROF_COUNT_OPS": "1"}
+    window = {"DS2PROF_PROFILE_START": "3", "DS2PROF_PROFILE_STOP": "6"}
+    done = ran(tmp_path, COMPILED, environ={**asked, **window})
+    assert done.stdout == "ran 8\n"
+    assert not [line for line in done.status if line[0] == "ops"]
+
+
+def test_counting_ends_when_the_program_compiles(monkeypatch: Any) -> None:
+    monkeypatch.setattr(following, "_called", False)
+    monkeypatch.setattr(following, "_listeners", [])
+    counted = progress.OperatorProgress(None, 2)
+    following.on_compile(counted.stop)
+    counted.rehearse()
+    assert following.innermost_mode() is not None
+    following._tell()
+    assert following.innermost_mode() is None
+    counted.rehearse()
+    assert following.innermost_mode() is None
 
 
 # The session

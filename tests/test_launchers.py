@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ds2prof.capture.choosing import choose
-from ds2prof.capture.launchers import LAUNCHERS, Launcher, find_tool, launcher, tool_version
+from ds2prof.capture.launchers import LAUNCHERS, Launcher, find_importer, find_tool, launcher, tool_version
 from ds2prof.capture.provenance import DEFAULT_PRECISION, option, window_of
 from ds2prof.config import STEMS, Window
 from ds2prof.doctor.checks import refusal
@@ -214,3 +214,15 @@ def test_every_launcher_is_declared_in_full(name: str, root: Path) -> None:
 
 def test_the_folder_of_launchers_holds_no_more_than_the_registry(root: Path) -> None:
     assert {path.stem for path in (root / "profilers").iterdir() if path.is_file()} == set(LAUNCHERS)
+
+
+def test_the_importer_of_the_nsys_inside_nsight_compute_is_found_in_its_desktop_folder(tmp_path: Path) -> None:
+    host = tmp_path / "nsight-compute" / "2022.3" / "host"
+    for folder in ("target-linux-x64", "linux-desktop-glibc_2_11_3-x64"):
+        (host / folder).mkdir(parents=True)
+    tool = executable(host / "target-linux-x64" / "nsys", "#!/bin/sh\n")
+    importer = launcher("nsys").importer
+    assert importer is not None
+    assert find_importer(replace(importer, tool="Importer-of-a-test"), str(tool)) is None
+    made = executable(host / "linux-desktop-glibc_2_11_3-x64" / "Importer-of-a-test", "#!/bin/sh\n")
+    assert find_importer(replace(importer, tool="Importer-of-a-test"), str(tool)) == str(made.resolve())

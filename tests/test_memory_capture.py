@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ torch = pytest.importorskip("torch", reason="no torch, the tool that trains")
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ds2prof.inject import memory_ledger, memory_names, memory_recording
+from ds2prof.inject import following, memory_ledger, memory_names, memory_recording
 from ds2prof.inject.memory import MemoryCapture
 from ds2prof.inject.memory_ledger import Ledger, Saved
 from tests.conftest import ROOT
@@ -38,16 +39,18 @@ PROGRAMS = {"mlp": mlp, "convolution": convolution, "recurrent": recurrent}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_over() -> Any:
-    """Models of earlier tests are gone, and no test leaves hooks behind."""
+def _nothing_left_over(monkeypatch: Any) -> Any:
+    """Models of earlier tests are gone, and so is what they compiled; no test leaves hooks behind."""
+    monkeypatch.setattr(following, "_called", False)
     gc.collect()
     backward = torch.autograd.backward
     yield
     assert torch.autograd.backward is backward
-    assert memory_recording._innermost_mode() is None
+    assert following.innermost_mode() is None
     assert not nn.modules.module._global_forward_pre_hooks
     assert not nn.modules.module._global_forward_hooks
     assert torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+    assert not following._listeners
 
 
 def own(found: dict[tuple[str, str], int], layers: tuple[str, ...]) -> dict[tuple[str, str], int]:
@@ -385,7 +388,7 @@ def test_a_recording_ends_by_itself_before_its_file_becomes_too_large(monkeypatc
     program, capture = mlp(), MemoryCapture()
     capture.begin(0)
     losses = [program.step(capture) for _ in range(12)]  # type: ignore[arg-type]
-    assert memory_recording._innermost_mode() is None
+    assert following.innermost_mode() is None
     capture.end()
     said = capture.write(tmp_path / "memory.csv")
     assert said["complete"] is False
@@ -445,13 +448,89 @@ def test_compiled_code_is_left_compiled(monkeypatch):
     program = mlp()
     monkeypatch.setattr(program.model, "_compiled_call_impl", program.model._call_impl, raising=False)
     with recorded(program) as recording:
-        assert memory_recording._innermost_mode() is None
+        assert following.innermost_mode() is None
         program.step(recording)
     assert recording.why_not == memory_recording.COMPILED
     assert recording.failure is None
-    found = own(parts(recording, "before_backward", iteration=0), ("0", "1"))
-    assert found["1", "activations"] == 32 * 16 * F32  # what autograd keeps is known all the same
+    found = parts(recording, "before_backward", iteration=0)
+    assert found["model", "activations"] == 32 * (8 + 16 + 4) * F32  # what autograd keeps is known all the same
     assert found["0", "weights"] == (8 * 16 + 16) * F32
+    assert whole(recording, "peak", iteration=0)[2] in ("", "backward", "optimizer")
+
+
+def test_what_follows_modules_and_operators_is_gone_before_compiled_code_is_called():
+    program = mlp()
+    with recorded(program) as recording:
+        program.step(recording)
+        assert following.innermost_mode() is recording._watch
+        compiled = torch.compile(lambda value: value + 1, backend="eager")
+        assert following.innermost_mode() is None
+        assert not nn.modules.module._global_forward_pre_hooks
+        program.step(recording)
+    assert callable(compiled)
+    assert (recording.unfollowed_from, recording.iterations) == (1, [0, 1])
+
+
+def test_a_recording_that_failed_is_out_of_the_way_of_what_is_compiled():
+    program = mlp()
+    with recorded(program) as recording:
+        recording._fail(ValueError("broken"))
+        torch.compile(lambda value: value + 1, backend="eager")
+        assert following.innermost_mode() is None
+        assert not nn.modules.module._global_forward_hooks
+
+
+def test_iterations_before_the_program_compiles_are_kept(tmp_path):
+    program, capture = mlp(), MemoryCapture()
+    capture.begin(0)
+    program.step(capture)  # type: ignore[arg-type]
+    torch.compile(lambda value: value + 1, backend="eager")
+    program.step(capture)  # type: ignore[arg-type]
+    capture.end()
+    said = capture.write(tmp_path / "memory.csv")
+    assert (said["iterations"], said["operators_followed"], said["operators_followed_until"]) == (1, False, 1)
+    assert "torch.compile is in use" in said["operators_reason"]
+
+
+def test_a_compilation_that_is_switched_off_is_none(monkeypatch):
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    program = mlp()
+    with recorded(program) as recording:
+        torch.compile(lambda value: value + 1, backend="eager")
+        program.step(recording)
+    assert recording.why_not is None
+
+
+def test_a_saved_tensor_that_was_never_set_up_goes_in_silence(recwarn):
+    broken = Saved.__new__(Saved)
+    broken.__del__()
+    assert not recwarn.list
+
+
+def test_with_two_models_in_turn_the_moment_with_activations_is_kept():
+    generator, judge = nn.Linear(16, 64), nn.Linear(64, 1)
+    optimizers = [torch.optim.SGD(one.parameters(), 0.1) for one in (generator, judge)]
+    kept = 32 * (16 + 64 + 1) * F32
+    with recorded(mlp()) as recording:
+        optimizers[0].zero_grad()
+        (-judge(generator(torch.randn(32, 16)))).square().mean().backward()
+        ballast = torch.zeros(100_000)  # of two moments, the one with more bytes has nothing kept
+        (optimizers[1].param_groups[0]["params"][0] * 2).sum().backward()
+        recording.after_step(optimizers[0])
+    found = parts(recording, "before_backward", iteration=0)
+    assert sum(size for (_, category), size in found.items() if category == "activations") >= kept - 32 * 16 * F32
+    assert ballast.numel() == 100_000
+
+
+def test_the_loss_of_the_step_before_is_no_input_of_the_first_iteration():
+    program = mlp()
+    model = program.model
+    previous = model(torch.randn(512, 8)).sum(dim=1)  # lives on, as a loss does
+    size_bytes = previous.untyped_storage().nbytes()
+    with recorded(program) as recording:
+        held = recording.account.ledger._held[previous.untyped_storage()._cdata]
+        assert (held.category, held.size_bytes) == ("temporaries", size_bytes)
+        program.step(recording)
 
 
 def test_where_operators_are_not_followed_nothing_is_claimed_of_the_host(monkeypatch, tmp_path):
@@ -541,12 +620,12 @@ print(loss.item().hex())
 """
 
 
-def run_plain(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_plain(folder: Path, *arguments: str, text: str = PLAIN, **environ: str) -> subprocess.CompletedProcess[str]:
     """A script that knows nothing of ds2prof, under the launcher."""
     script = folder / "plain.py"
-    script.write_text(PLAIN, encoding="utf-8")
+    script.write_text(text, encoding="utf-8")
     return subprocess.run(
-        [str(ROOT / "profilers" / "memory.sh"), sys.executable, str(script)],
+        [str(ROOT / "profilers" / "memory.sh"), sys.executable, str(script), *arguments],
         cwd=folder,
         env={
             **os.environ,
@@ -577,6 +656,66 @@ def test_a_script_that_knows_nothing_of_it_is_recorded(tmp_path, window, iterati
     assert done.stdout == plain.stdout
 
 
+COMPILED = """
+import sys
+import torch
+from torch import nn
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(100, 100), nn.Linear(100, 10)
+    def forward(self, value):
+        return self.second(torch.relu(self.first(value)))
+model = Model()
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+ran, graphs = [], []
+def backend(graph, _inputs):
+    graphs.append(len(list(graph.graph.nodes)))
+    def call(*args):
+        ran.append(1)
+        return graph(*args)
+    return call
+if sys.argv[1] == "function":
+    call = torch.compile(lambda value: model(value), backend=backend)
+elif sys.argv[1] == "method":
+    model.compile(backend=backend)
+    call = model
+else:
+    call = torch.compile(model, backend=backend)
+for _ in range(6):
+    optimizer.zero_grad()
+    call(torch.randn(8, 100)).sum().backward()
+    optimizer.step()
+print(len(ran), graphs)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", ["0:3", "3:5"])
+@pytest.mark.parametrize("kind", ["function", "method", "module"])
+def test_what_a_program_compiles_runs_as_it_does_unwatched(tmp_path, kind, window):
+    (tmp_path / "plain.py").write_text(COMPILED, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "plain.py"), kind]
+    plain = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_plain(tmp_path, kind, text=COMPILED, DS2PROF_WINDOW=window)
+    assert plain.stdout.startswith("6 [")
+    assert done.stdout == plain.stdout
+    assert "Warning" not in done.stderr
+    assert "Saved" not in done.stderr
+    assert done.stderr.count("torch.compile is in use") == 1
+    assert "TORCHDYNAMO_DISABLE=1" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_window_that_is_reached_in_part_says_which_steps_there_are(tmp_path):
+    done = run_plain(tmp_path, DS2PROF_WINDOW="4:20")
+    assert "window 4-20: the program ended after step 5; steps 4-5 were recorded" in done.stderr
+    (path,) = tmp_path.glob("memory.p*.csv")
+    facts = json.loads(path.with_name(path.name + ".meta.json").read_text(encoding="utf-8"))
+    assert facts["window"] == {"start": 4, "stop": 6}
+    assert facts["window_source"] == "the steps until the program ended"
+
+
 @pytest.mark.slow
 def test_ds2prof_run_memory_takes_any_script(tmp_path):
     from ds2prof import read
@@ -590,6 +729,17 @@ def test_ds2prof_run_memory_takes_any_script(tmp_path):
     assert profile.meta.run is not None
     assert profile.meta.run["memory"]["workspace_reason"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.csv.meta.json", "plain.py"]
+
+
+@pytest.mark.slow
+def test_a_program_that_takes_no_step_is_told_of_the_window_that_holds_it(tmp_path):
+    text = "import torch\nwith torch.no_grad():\n    torch.nn.Linear(8, 8)(torch.randn(4, 8))\n"
+    (tmp_path / "plain.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "ds2prof", "run", "memory", "-o", "out.csv", "--", sys.executable, "plain.py"]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no optimizer stepped, so a window of steps never opens; --window all records the whole run" in done.stderr
 
 
 @pytest.mark.slow

@@ -98,6 +98,24 @@ def test_a_file_that_was_cut_off_says_so():
     assert any("ends within iteration 3" in warning for warning in parsed(*PEAK.splitlines()[:2]).warnings)
 
 
+@pytest.mark.parametrize("by", [None, "memory", "layer", "iteration"])
+def test_a_file_that_was_cut_before_its_first_peak_is_one_line(golden, tmp_path, by):
+    cut = tmp_path / "cut.csv"
+    rows = (golden / "memory_csv" / "two_gpus" / "input.csv").read_text().splitlines()
+    cut.write_text("\n".join(row for row in rows if ",peak," not in row) + "\n")
+    asked = [] if by is None else ["--by", by]
+    done = CliRunner().invoke(cli, ["parse", str(cut), *asked])
+    assert isinstance(done.exception, MissingDataError)
+    assert str(done.exception).endswith("no iteration in it has its peak; was it cut off? record it again")
+
+
+def test_a_category_that_is_not_known_is_told():
+    profile = parsed(PEAK.replace("linear,weights,576", "linear,fragments,576"))
+    (warning,) = profile.warnings
+    assert "unknown category fragments" in warning
+    assert len(profile.table("memory")) == 6
+
+
 def test_a_file_of_a_heading_alone_holds_nothing_and_says_so():
     profile = parsed()
     assert profile.warnings == ("memory: no iteration in it; was the window reached?",)

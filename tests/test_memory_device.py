@@ -9,7 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch, the tool that trains")
 
-from ds2prof.inject import memory_account, memory_ledger, memory_meter
+from ds2prof.inject import memory, memory_account, memory_ledger, memory_meter
+from ds2prof.inject.hooks import Hooks
+from ds2prof.inject.memory import MemoryCapture
 from ds2prof.inject.memory_account import Account, Place
 from ds2prof.inject.memory_file import History
 from ds2prof.inject.memory_meter import Meter, meters
@@ -307,6 +309,40 @@ def test_pytorchs_snapshot_lies_beside_the_file_and_its_history_ends(tmp_path, m
     assert pickle.loads(path.read_bytes()) == {"segments": [], "device_traces": [[]]}  # our own, a moment old
     assert [args for args, _ in recorder.calls] == [("all",), (None,)]
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_history_begins_when_the_program_has_started_cuda_and_once(tmp_path, monkeypatch):
+    recorder, capture = Recorder(monkeypatch), MemoryCapture()
+    started = [False]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: started[0])
+    capture._history.begin()
+    assert recorder.calls == []
+    assert "no CUDA device in use" in str(capture._history.absent)
+    started[0] = True
+    capture.cuda_started()
+    capture.cuda_started()
+    assert ([args for args, _ in recorder.calls], capture._history.absent) == ([("all",)], None)
+
+
+def test_a_start_of_cuda_that_nobody_saw_is_noticed_when_a_step_is_over(monkeypatch):
+    recorder, capture = Recorder(monkeypatch), MemoryCapture()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    capture._history.begin()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    capture.after_step()
+    assert [args for args, _ in recorder.calls] == [("all",)]
+
+
+def test_a_window_that_begins_with_the_run_waits_for_cuda_with_its_history(monkeypatch):
+    asked: list[Any] = []
+    monkeypatch.setenv("DS2PROF_PROFILE_START", "0")
+    monkeypatch.setenv("DS2PROF_PROFILE_STOP", "3")
+    monkeypatch.setattr(memory.gpu, "may_be_used", lambda: True)
+    recorder = memory.MemoryRecorder("m.csv", None, hooks=Hooks(later=lambda *_: None, on_cuda=asked.append))
+    recorder.start()
+    assert recorder._capture is not None
+    recorder._capture.end()
+    assert asked == [recorder._capture.cuda_started]
 
 
 def test_a_history_that_the_program_records_goes_on(tmp_path, monkeypatch):

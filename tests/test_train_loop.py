@@ -10,6 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch, the tool that trains")
 
 from ds2prof.config import PHASES, Window
+from ds2prof.inject.nvtx_ranges import PackageRanges, nvtx_ranges
+from ds2prof.parsers.range_names import in_domain, kind_of_range
 from ds2prof.train.capture import Capture, ExternalProfiler, ProfiledCapture, capture_for, shortcomings
 from ds2prof.train.device import Device
 from ds2prof.train.ranges import NVTX_MISSING, Ranges
@@ -179,8 +181,23 @@ def test_with_something_on_the_poison_works() -> None:
 
 
 def test_a_range_that_is_off_is_always_the_same_nothing() -> None:
-    ranges = Ranges(FakeNvtx())  # type: ignore[arg-type]
+    ranges = Ranges(PackageRanges(FakeNvtx()))
     assert ranges("phase", "data") is ranges("iteration", 3)
+
+
+def test_ranges_of_a_torch_with_cuda_reach_profilers_without_the_package_nvtx(monkeypatch: Any) -> None:
+    names: list[str] = []
+    monkeypatch.setitem(sys.modules, "nvtx", None)
+    monkeypatch.setattr(torch.version, "cuda", "12.1")
+    monkeypatch.setattr(torch.cuda.nvtx, "range_start", names.append)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_end", lambda opened: None)
+    ranges = Ranges(nvtx_ranges())
+    ranges.on = True
+    with ranges("phase", "forward"), ranges("iteration", 3):
+        assert ranges.reach_nvtx
+    assert names == ["ds2prof:phase:forward", "ds2prof:iteration:3"]
+    assert [kind_of_range(in_domain(name, None)) for name in names] == [("phase", "forward"), ("iteration", "3")]
+    assert kind_of_range(in_domain(names[0], "ds2prof")) == ("phase", "forward")
 
 
 def test_a_profiler_outside_is_told_once_that_nvtx_is_missing() -> None:
@@ -191,7 +208,7 @@ def test_a_profiler_outside_is_told_once_that_nvtx_is_missing() -> None:
 
 
 def test_a_device_without_a_signal_says_so() -> None:
-    [note] = shortcomings(nano_settings(profiler="external"), host(), Ranges(FakeNvtx()))  # type: ignore[arg-type]
+    [note] = shortcomings(nano_settings(profiler="external"), host(), Ranges(PackageRanges(FakeNvtx())))
     assert "cudaProfilerStart" in note
 
 

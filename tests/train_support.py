@@ -10,6 +10,7 @@ import torch
 
 import train_profiling
 from ds2prof.config import Window
+from ds2prof.inject.nvtx_ranges import PackageRanges
 from ds2prof.train.device import Device
 from ds2prof.train.model import DeepSpeech2
 from ds2prof.train.objective import sgd
@@ -100,7 +101,7 @@ def nano_workload(settings: Settings, device: Device, *, nvtx: Any = None) -> Wo
         model=model,
         optimizer=sgd(model, NANO.optimizer),
         speech=speech,
-        ranges=Ranges(nvtx),
+        ranges=Ranges(None if nvtx is None else PackageRanges(nvtx)),
     )
 
 

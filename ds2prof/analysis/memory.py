@@ -94,6 +94,8 @@ def memory(profile: Profile, by: str | None) -> Answer:
         if has_memory(profile):
             why = "nothing was recorded; was the window reached?"
         raise MissingDataError(f"{profile.meta.file}: {why}")
+    if by in (None, *KEYS) and all(device.highest() is None for device in _devices(profile).values()):
+        raise MissingDataError(f"{profile.meta.file}: no iteration in it has its peak; was it cut off? record it again")
     if by in (None, BY):
         return moments(profile)
     if by == "layer":

@@ -44,10 +44,13 @@ Each mode is a recorder, which :mod:`.session` makes and calls, always in the th
 ``forked()``
     this process has just been forked: whether it is followed on. Where not, nothing is called any more.
 
-``memory.MemoryRecorder(output_path, status)`` gets the path with ``{process}`` still in it and the status file or None
-as texts; :func:`.outputs.final_path` and :func:`.status.tell` make use of them. ``start()`` is called at once. The
-window is ``DS2PROF_PROFILE_START`` to ``DS2PROF_PROFILE_STOP`` where they are set, else :mod:`.windows`' default. Its
-``stop()`` is called when step STOP-1 is complete, or when the process ends earlier (:mod:`.memory_mode`).
+``memory.MemoryRecorder(output_path, status, hooks=hooks)`` gets the path with ``{process}`` still in it and the status
+file or None as texts; :func:`.outputs.final_path` and :func:`.status.tell` make use of them. ``start()`` is called at
+once. The window is ``DS2PROF_PROFILE_START`` to ``DS2PROF_PROFILE_STOP`` where they are set, else :mod:`.windows`'
+default. Its ``stop()`` is called when step STOP-1 is complete, or when the process ends earlier (:mod:`.memory_mode`).
+
+What would undo a compilation, a dispatch mode or hooks on all modules, is never on once the program has called
+``torch.compile`` (:mod:`.following`).
 
 What cannot be followed: Python told to ignore its environment or its site (``-I``, ``-E``, ``-S``), a command that
 clears ``PYTHONPATH``, and the end of a process by ``os._exit`` or a signal that nobody catches, which leaves no time to

@@ -27,6 +27,8 @@ UNATTRIBUTED = "unattributed"
 ALLOCATED = "allocated"
 RESERVED = "reserved"
 DEVICE_USED = "device_used"
+KEPT_AT = "before_backward"
+"""The moment at which activations are all there."""
 MODEL = "model"
 """The layer of what belongs to none."""
 _WAYS = {"forward": "forward", "loss": "forward", "backward": "backward"}
@@ -100,13 +102,13 @@ class Account:
         """The devices that count by themselves."""
         return list(self._meters)
 
-    def open_iteration(self) -> None:
+    def open_iteration(self, phase: str = "data") -> None:
         """A new iteration begins; it starts as high as memory stands."""
         with self.lock:
             self._now = _Iteration()
             self._meet_devices()
             self.ledger.drain()
-            self._measure(Place("data", MODEL))
+            self._measure(Place(phase, MODEL))
 
     def entering(self, place: Place, given: list[torch.Tensor]) -> None:
         """An operator is about to work on the tensors ``given``; those not seen before came from outside."""
@@ -129,14 +131,18 @@ class Account:
             self._settle(place)
 
     def moment(self, name: str, place: Place) -> None:
-        """Takes down who holds what now. Of several of one name in an iteration, the one with the most bytes stays."""
+        """Takes down who holds what now. Of several of one name in an iteration, the one with the most bytes stays.
+
+        Before the backward pass it is the one with the most activations: what that moment is there to tell, and with
+        two models that train in turn the other one's may have more bytes, and none of them kept.
+        """
         with self.lock:
             self._settle(place)
             self._meet_devices()
             for device in self.devices:
                 found = self._point(device)
                 known = self._now.moments.get((name, device))
-                if known is None or found.allocated > known.allocated:
+                if known is None or _rank(name, found) > _rank(name, known):
                     self._now.moments[name, device] = found
 
     def close_iteration(self, iteration: int) -> None:
@@ -203,6 +209,15 @@ class Account:
         if point.place.phase in _WAYS and not beside:
             key = (device, point.place.layer, _WAYS[point.place.phase])
             _keep_highest(self._now.layers, key, (point.allocated, point.place))
+
+
+def _rank(moment: str, point: _Point) -> tuple[int, int]:
+    """The higher, the more a point has to say of its moment."""
+    if moment != KEPT_AT:
+        return (0, point.allocated)
+    parts = point.parts or {}
+    kept = sum(size_bytes for (_, category), size_bytes in parts.items() if category == memory_ledger.ACTIVATIONS)
+    return (kept, point.allocated)
 
 
 def _keep_highest(heights: dict[tuple[str, str, str], _Height], key: tuple[str, str, str], found: _Height) -> None:

@@ -54,13 +54,19 @@ class History:
 
     def __init__(self) -> None:
         self.absent: str | None = None
-        self._began = False
+        self._asked = self._began = False
 
     def begin(self) -> None:
-        """Begins to record, where there is a CUDA device in use and this PyTorch can."""
+        """Begins to record, where there is a CUDA device in use and this PyTorch can.
+
+        To be called again where there may be one by now; once it has begun, or cannot, that is without effect.
+        """
+        if self._asked:
+            return
         if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
             self.absent = "no CUDA device in use; PyTorch records allocations on those alone"
             return
+        self._asked, self.absent = True, None
         record = getattr(torch.cuda.memory, "_record_memory_history", None)
         if record is None or not hasattr(torch.cuda.memory, "_snapshot"):
             self.absent = f"PyTorch {torch.__version__} records no history of allocations"

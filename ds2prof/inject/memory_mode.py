@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from . import windows
+from .hooks import Hooks
 from .memory import MemoryRecorder
 from .windows import Window
 
@@ -19,10 +20,11 @@ class Memory:
         window: The steps asked for; None takes the default window of steps.
         whole: Whether the whole run was asked for.
         status: The status file, if there is one.
+        hooks: How to be called again.
     """
 
-    def __init__(self, output: str, *, window: Window | None, whole: bool, status: str | None) -> None:
-        self._recorder = MemoryRecorder(output, status)
+    def __init__(self, output: str, *, window: Window | None, whole: bool, status: str | None, hooks: Hooks) -> None:
+        self._recorder = MemoryRecorder(output, status, hooks=hooks)
         self._window = window
         self._whole = whole
         self._over = False

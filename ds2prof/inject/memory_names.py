@@ -14,6 +14,8 @@ from torch import nn
 from .memory_account import MODEL
 
 _MARK = "ds2prof layer"
+_WRAPPED = "_orig_mod"
+"""What ``torch.compile`` calls the module that it was given, which goes by its own name all the same."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Names:
             own = self._free(kind) if trained else kind  # a loss that is made anew each time keeps its name
             prefix = f"{own}."
         for path, module in root.named_modules():
+            path = ".".join(part for part in path.split(".") if part != _WRAPPED)
             if module not in self._names:
                 self._names[module] = prefix + path if path else own
 

@@ -5,15 +5,15 @@ that lives until it is freed (:mod:`.memory_ledger`). Hooks for saved tensors se
 pass. Hooks on modules know the layer that is open, and mark the nodes of the autograd graph with it, so that in the
 backward pass the node at work tells the layer. None of them changes a number of the program.
 
-Code that ``torch.compile`` made would run uncompiled under a dispatch mode. Where there is some, the mode stays off:
-moments are exact still on devices that count by themselves, but a peak is known to the module alone, and temporaries
-are part of the workspace.
+Code that ``torch.compile`` made would run uncompiled under a dispatch mode, and in pieces under hooks on modules
+(:mod:`.following`). From when the program compiles, both are off: moments are exact still on devices that count by
+themselves, but there is none around the forward pass, a peak is known to the phase alone, what is kept is not known by
+layer, and temporaries are part of the workspace.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -21,16 +21,18 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import memory_ledger
+from . import following, memory_ledger
 from .memory_account import MODEL, Account, Place
 from .memory_autograd import AutogradHooks
 from .memory_ledger import Saved, tensors
 from .memory_names import Names, inventory, mark, marked_layer
 
-COMPILED = "torch.compile is in use, and its code would run uncompiled if operators were followed"
+COMPILED = "torch.compile is in use, and its code would run uncompiled if operators and modules were followed"
+OWN_MODE = "the program follows its operators by a dispatch mode of its own"
+_UNKNOWN = ""
+"""The phase where nothing tells it."""
 _T = TypeVar("_T")
 _MAX_ROWS = 200_000
 
@@ -62,6 +64,7 @@ class Recording:
         on: Whether it is being recorded.
         full: Whether it ended by itself, because the file would become too large.
         why_not: Why operators are not followed; None where they are.
+        unfollowed_from: The first iteration whose operators are not all known; None where there is none.
         failure: What went wrong in here, which ended the recording and left the program alone.
     """
 
@@ -70,6 +73,7 @@ class Recording:
         self.iterations: list[int] = []
         self.on = self.full = False
         self.why_not: str | None = None
+        self.unfollowed_from: int | None = None
         self.failure: str | None = None
         self._names = Names()
         self._open = threading.local()
@@ -78,7 +82,9 @@ class Recording:
         self._roots: list[weakref.ref[nn.Module]] = []  # weak, lest what the program lets go of is kept
         self._optimizers: list[weakref.ref[Any]] = []
         self._handles: list[Any] = []
+        self._module_handles: list[Any] = []
         self._watch: Any = None
+        self._compiled = self._looked_around = False
         self._autograd = AutogradHooks(self._saved, before=self._before_backward, after=self._after_backward)
 
     def begin(self, iteration: int) -> None:
@@ -87,13 +93,21 @@ class Recording:
         self._take_stock()
         self.on = True
         os.register_at_fork(after_in_child=_silent_after(weakref.ref(self)))
-        self._hook_modules()
+        following.watch()
+        following.on_compile(self._compiles)
         self._autograd.put_on()
-        self._watch_operators()
-        self.account.open_iteration()
+        for root in _alive(self._roots):
+            self._follow_gradients(root)
+        if following.compiles(_alive(self._roots)):
+            self._follow_no_more()
+        else:
+            self._hook_modules()
+            self._watch_operators()
+        self.account.open_iteration(self._phase_or_unknown("data"))
 
     def before_step(self, optimizer: Any = None) -> None:
         """The optimizer is about to change the weights."""
+        self._retire_watch()
         self._know(optimizer)
         self.guarded(self._moment, "before_step")
         self._phase = "optimizer"
@@ -103,7 +117,7 @@ class Recording:
         self._know(optimizer)
         self.guarded(self._moment, "after_step")
         self.guarded(self._next_iteration)
-        self._phase = "data"
+        self._phase = self._phase_or_unknown("data")
 
     def _next_iteration(self) -> None:
         self.account.close_iteration(self._iteration)
@@ -113,7 +127,7 @@ class Recording:
             self.full = True
             self.end()
         else:
-            self.account.open_iteration()
+            self.account.open_iteration(self._phase_or_unknown("data"))
 
     def end(self, *, keep_unfinished: bool = False) -> None:
         """Watches no more, and leaves the program as it was found.
@@ -124,10 +138,12 @@ class Recording:
         if keep_unfinished and not self.iterations:
             self.guarded(self._next_iteration)
         self.on = False
-        for handle in self._handles:
+        following.no_more(self._compiles)
+        for handle in [*self._handles, *self._module_handles]:
             handle.remove()
         self._handles.clear()
-        self._follow_no_more(None)
+        self._module_handles.clear()
+        self._take_watch_off()
         self._autograd.take_off()
 
     def guarded(self, call: Callable[..., None], *args: Any) -> None:
@@ -137,8 +153,11 @@ class Recording:
         try:
             call(*args)
         except Exception as error:
-            self.on = False
-            self.failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.on = False
+        self.failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
     def entering(self, args: Any, kwargs: Any) -> None:
         """An operator is about to run."""
@@ -165,6 +184,10 @@ class Recording:
         return memory_ledger.TEMPORARIES
 
     def _moment(self, name: str) -> None:
+        if self._compiled and not self._looked_around:  # no module will tell of itself
+            self._looked_around = True
+            for root in inventory().roots:
+                self._meet(root)
         with self.account.lock:
             self._claim_training_state()
             self.account.moment(name, self.place())
@@ -178,8 +201,9 @@ class Recording:
             self._names.add(root)
             self._roots.append(weakref.ref(root))
         self._optimizers = [weakref.ref(optimizer) for optimizer in there.optimizers]
-        for tensor in there.tensors:
-            self.account.ledger.see(tensor, memory_ledger.INPUT, MODEL)
+        for tensor in there.tensors:  # what an operator of the step before made, such as its loss, is no input
+            category = memory_ledger.TEMPORARIES if _was_computed(tensor) else memory_ledger.INPUT
+            self.account.ledger.see(tensor, category, MODEL)
         self._claim_training_state()
 
     def _know(self, optimizer: Any) -> None:
@@ -213,12 +237,10 @@ class Recording:
 
     def _hook_modules(self) -> None:
         register = nn.modules.module
-        self._handles += [
+        self._module_handles += [
             register.register_module_forward_pre_hook(self._module_entered),
             register.register_module_forward_hook(self._module_left, always_call=True),
         ]
-        for root in _alive(self._roots):
-            self._follow_gradients(root)
 
     def _follow_gradients(self, root: nn.Module) -> None:
         for parameter in root.parameters():
@@ -226,9 +248,7 @@ class Recording:
                 self._handles.append(parameter.register_post_accumulate_grad_hook(self._accumulated))
 
     def _meet(self, root: nn.Module) -> None:
-        """A module was called that no other one called. It may be new, and it may be compiled."""
-        if _is_compiled(root):
-            self._follow_no_more(COMPILED)
+        """A module was called that no other one called. It may be new."""
         if root not in self._names:
             self._names.add(root)
             self._roots.append(weakref.ref(root))
@@ -241,6 +261,10 @@ class Recording:
         self.guarded(self._leave, result)
 
     def _enter(self, module: nn.Module, given: Any) -> None:
+        if following.is_compiled(module):
+            self._follow_no_more()
+        if self._compiled:
+            return
         layers = getattr(self._open, "layers", None)
         if layers is None:
             layers = self._open.layers = []
@@ -281,7 +305,7 @@ class Recording:
 
     def _after_backward(self) -> None:
         self.guarded(self._moment, "after_backward")
-        self._phase = "clip"
+        self._phase = self._phase_or_unknown("clip")
 
     def _saved(self, saved: Saved) -> None:
         self.guarded(self._keep, saved)
@@ -290,17 +314,54 @@ class Recording:
         with self.account.lock:
             self.account.ledger.save(saved, self.place().layer)
 
-    def _watch_operators(self) -> None:
-        self.why_not = _mode_would_disturb(_alive(self._roots))
-        if self.why_not is None:
-            self._watch = _Watch(self)
-            self._watch.__enter__()
+    def _phase_or_unknown(self, phase: str) -> str:
+        """The phase that begins now; where modules are not followed, a forward pass may begin in it unseen."""
+        return _UNKNOWN if self._compiled else phase
 
-    def _follow_no_more(self, why_not: str | None) -> None:
-        """Takes the dispatch mode off, if it is on and nobody put another on top of it."""
-        if self._watch is not None and _innermost_mode() is self._watch:
+    # What is left alone.
+
+    def _watch_operators(self) -> None:
+        if following.innermost_mode() is not None:
+            self._not_followed(OWN_MODE)
+            return
+        self._watch = _Watch(self)
+        self._watch.__enter__()
+
+    def _compiles(self) -> None:
+        """The program is about to compile something. What follows it is on even in a recording that is off by now."""
+        try:
+            self._follow_no_more()
+        except Exception as error:
+            self._fail(error)
+
+    def _follow_no_more(self) -> None:
+        """Neither operators nor modules are followed from here on."""
+        if self._compiled:
+            return
+        self._compiled = True
+        self._not_followed(COMPILED)
+        for handle in self._module_handles:
+            handle.remove()
+        self._module_handles.clear()
+        self._open = threading.local()  # nobody will say that the layers which are open are left
+        if self._phase in ("data", "forward", "loss", "clip"):
+            self._phase = _UNKNOWN
+        self._take_watch_off()
+
+    def _not_followed(self, why_not: str) -> None:
+        self.why_not = self.why_not or why_not
+        if self.unfollowed_from is None:
+            self.unfollowed_from = self._iteration
+
+    def _retire_watch(self) -> None:
+        """Takes the dispatch mode off that could not be when the program compiled."""
+        if self._compiled:
+            self._take_watch_off()
+
+    def _take_watch_off(self) -> None:
+        """Ends the dispatch mode, if it is on in this thread and nobody put another on top of it."""
+        if self._watch is not None and following.innermost_mode() is self._watch:
             self._watch.__exit__(None, None, None)
-            self.why_not = self.why_not or why_not
             self._watch = None
 
 
@@ -315,27 +376,16 @@ def _silent_after(recording: weakref.ref[Recording]) -> Callable[[], None]:
     return forked
 
 
+def _was_computed(tensor: torch.Tensor) -> bool:
+    """Whether autograd knows the operator that made the tensor."""
+    try:
+        return tensor.requires_grad and tensor.grad_fn is not None
+    except RuntimeError:  # of a view that was changed where autograd was off, it does not say
+        return True
+
+
 def _alive(references: list[weakref.ref[_T]]) -> list[_T]:
     """What the references refer to, as far as it lives; the others are dropped from the list."""
     found = [(reference, reference()) for reference in references]
     references[:] = [reference for reference, one in found if one is not None]
     return [one for _, one in found if one is not None]
-
-
-def _innermost_mode() -> Any:
-    return _python_dispatch._get_current_dispatch_mode()
-
-
-def _mode_would_disturb(roots: list[nn.Module]) -> str | None:
-    """Why operators cannot be followed without changing what is run; None where they can."""
-    if _innermost_mode() is not None:
-        return "the program follows its operators by a dispatch mode of its own"
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    frames = getattr(dynamo, "counters", {}).get("frames", {})
-    if frames.get("total", 0) or any(_is_compiled(part) for root in roots for part in root.modules()):
-        return COMPILED
-    return None
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None

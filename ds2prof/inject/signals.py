@@ -17,6 +17,7 @@ from .nvtx_ranges import nvtx_ranges
 from .status import say, tell_window
 from .windows import Window
 
+
 class Signals:
     """Opens and closes the window of a profiler that this process runs under.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import gzip
 import importlib
+import json
 import os
 import re
 import shutil
@@ -22,9 +23,10 @@ from torch.profiler import ProfilerActivity, profile
 
 _CHUNK_BYTES = 1 << 20
 _OPERATOR = b'"cat": "cpu_op"'
-_TAIL_BYTES = 1 << 14
-_END = re.compile(rb'\]\s*(,\s*"\w+":\s*("[^\n]*"|[\w.]+)\s*)*\}\s*$')
-"""The events' closing bracket and the few members that stand behind them."""
+_TAIL_BYTES = 1 << 20
+_EVENTS = b'"traceEvents"'
+_EVENTS_END = re.compile(rb'(?:\}|"traceEvents":\s*\[)\s*(\])')
+"""The events' closing bracket. Members stand behind it: a few, or those that describe thousands of ranks."""
 
 
 def profiler(activities: Sequence[ProfilerActivity], *, detail: bool, all_threads: bool = False) -> profile:
@@ -141,9 +143,32 @@ def _require_complete(path: str) -> None:
         OSError: it ends early.
     """
     with open(path, "rb") as file:
-        file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
-        if not _END.search(file.read()):
-            raise OSError(errno.ENOSPC, "the trace ends early; is the disk full?")
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(max(size_bytes - _TAIL_BYTES, 0))
+        tail = file.read()
+    begin = tail.rfind(_EVENTS)
+    if (begin < 0 and size_bytes <= _TAIL_BYTES) or not _ends_whole(tail, max(begin, 0)):
+        raise OSError(errno.ENOSPC, "the trace ends early; is the disk full?")
+
+
+def _ends_whole(tail: bytes, begin: int) -> bool:
+    """Whether some closing bracket is followed by members of an object, and by the end of that and of the text.
+
+    Brackets that close lists of objects are tried, the last one first. In the events there are next to none, and a text
+    that breaks off has no such end behind them either.
+    """
+    text = tail.rstrip()
+    if not text.endswith(b"}"):
+        return False
+    brackets = [found.start(1) for found in _EVENTS_END.finditer(text, begin)]
+    return any(_is_object(b'{"":[' + text[at:]) for at in reversed(brackets))
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text.decode("utf-8", "replace"), strict=False), dict)
+    except ValueError:
+        return False
 
 
 def _holds(path: str, words: bytes) -> bool:

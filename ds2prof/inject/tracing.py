@@ -188,7 +188,7 @@ class Tracing:
                 self._active.stop()
                 self._active = None  # what came before the window says more
             else:
-                self._finish("the whole run" if self._window is None else "the steps until the program ended")
+                self._finish_early()
         if self._held is not None:
             self._held.window_source = "the run so far, which ended before the default window of steps"
             self._save(self._held)
@@ -237,6 +237,16 @@ class Tracing:
         if inherited is not None:
             inherited.abandon()
             torch._C._autograd._enable_record_function(True)
+
+    def _finish_early(self) -> None:
+        """The program ends within the window, if there is one."""
+        assert self._active is not None, "nothing is recorded"
+        if self._window is None or self._whole:
+            self._finish("the whole run")
+            return
+        steps = self._active.steps
+        self._finish("the steps until the program ended")
+        say(self._status, windows.cut_short(self._window, steps, self._steps))
 
     def _finish(self, source: str) -> None:
         recording, self._active = self._active, None

@@ -8,15 +8,17 @@ because autograd launches the kernels of the backward pass from a thread of its 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Final
 
 import torch
 
-from ds2prof.config import RANGE_DOMAIN, range_message, range_name
+from ds2prof.config import range_message, range_name
+from ds2prof.inject.nvtx_ranges import NvtxRanges
 
 NVTX_MISSING: Final = (
-    "ranges: the package nvtx is missing, so a CUDA profiler will see no phases; pip install nvtx adds them"
+    "ranges: the package nvtx is missing, and this PyTorch, built without CUDA, has no NVTX of its own, so a CUDA "
+    "profiler will see no phases; pip install nvtx adds them"
 )
 
 _NOTHING: Final = nullcontext()
@@ -25,15 +27,15 @@ _NOTHING: Final = nullcontext()
 class _Range:
     """One open range."""
 
-    def __init__(self, kind: str, value: str | int, nvtx: ModuleType | None) -> None:
+    def __init__(self, kind: str, value: str | int, nvtx: NvtxRanges | None) -> None:
         self._message = range_message(kind, value)
         self._nvtx = nvtx
-        self._nvtx_id: Any = None
+        self._opened: Any = None
         self._record = torch.profiler.record_function(range_name(kind, value))
 
     def __enter__(self) -> None:
         if self._nvtx is not None:
-            self._nvtx_id = self._nvtx.start_range(message=self._message, domain=RANGE_DOMAIN)
+            self._opened = self._nvtx.start(self._message)
         self._record.__enter__()
 
     def __exit__(
@@ -41,17 +43,17 @@ class _Range:
     ) -> None:
         self._record.__exit__(kind, error, trace)
         if self._nvtx is not None:
-            self._nvtx.end_range(self._nvtx_id)
+            self._nvtx.end(self._opened)
 
 
 class Ranges:
     """Opens ranges while ``on``.
 
     Args:
-        nvtx: The package nvtx; None where it is not installed or no profiler will be on.
+        nvtx: What makes NVTX ranges; None where there is nothing or no profiler will be on.
     """
 
-    def __init__(self, nvtx: ModuleType | None = None) -> None:
+    def __init__(self, nvtx: NvtxRanges | None = None) -> None:
         self.on = False
         self._nvtx = nvtx
 
@@ -63,12 +65,3 @@ class Ranges:
     def __call__(self, kind: str, value: str | int) -> AbstractContextManager[None]:
         """A context that is the range ``ds2prof:<kind>:<value>``."""
         return _Range(kind, value, self._nvtx) if self.on else _NOTHING
-
-
-def nvtx_package() -> ModuleType | None:
-    """The package nvtx, None where it is not installed."""
-    try:
-        import nvtx
-    except ImportError:
-        return None
-    return nvtx  # type: ignore[no-any-return, unused-ignore]

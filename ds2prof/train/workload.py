@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ds2prof.inject.nvtx_ranges import nvtx_ranges
 from ds2prof.train.device import Device
 from ds2prof.train.model import DeepSpeech2
 from ds2prof.train.objective import clip_gradients, ctc_loss, sgd
 from ds2prof.train.presets import PRESETS, Preset
-from ds2prof.train.ranges import Ranges, nvtx_package
+from ds2prof.train.ranges import Ranges
 from ds2prof.train.settings import Settings
 from ds2prof.train.speech import Batch, SyntheticSpeech
 
@@ -73,5 +74,5 @@ def set_up(settings: Settings, device: Device) -> Workload:
         model=model,
         optimizer=sgd(model, preset.optimizer),
         speech=speech,
-        ranges=Ranges(None if settings.profiler == "none" else nvtx_package()),
+        ranges=Ranges(None if settings.profiler == "none" else nvtx_ranges()),
     )
