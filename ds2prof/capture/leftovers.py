@@ -21,6 +21,7 @@ PROC: Final = Path("/proc")
 DONE: Final = b"."
 """What the guard is told before ds2prof ends by itself."""
 _LOOK_S: Final = 0.025
+_STARTING_S: Final = 1.0
 _GUARD_TERM_S: Final = 3.0
 _COMM_CHARACTERS: Final = 15
 """Linux keeps this much of the name of a process."""
@@ -43,6 +44,19 @@ def living(family: Family) -> list[int]:
         for folder in PROC.iterdir()
         if folder.name.isdigit() and _belongs(folder, session=family.session, mark=mark)
     ]
+
+
+def all_gone(family: Family) -> bool:
+    """Whether no process of the capture is left, by two looks: one that is just starting a program shows nothing.
+
+    In the middle of ``exec`` a process has no environment to be seen, and its child may belong to no session of ours.
+    """
+    for look in range(2):
+        if look:
+            time.sleep(_LOOK_S)
+        if living(family) or any(_is_starting(folder) for folder in PROC.iterdir() if folder.name.isdigit()):
+            return False
+    return True
 
 
 def is_visible() -> bool:
@@ -105,9 +119,10 @@ def _end_by(
     """Whether all are gone within the limit; each gets the signal once, those too that are started meanwhile."""
     told: set[int] = set()
     deadline_s = time.monotonic() + limit_s
-    while pids := living(family):
+    while not all_gone(family):
         if time.monotonic() > deadline_s or hurried():
             return False
+        pids = living(family)
         for pid in set(pids) - told:
             named.setdefault(pid, name_of(pid))
             with suppress(ProcessLookupError, PermissionError):
@@ -119,11 +134,24 @@ def _end_by(
 
 def _gone_within(family: Family, limit_s: float, hurried: Callable[[], bool]) -> bool:
     deadline_s = time.monotonic() + limit_s
-    while living(family):
+    while not all_gone(family):
         if time.monotonic() > deadline_s or hurried():
-            return False
+            return not living(family)
         time.sleep(_LOOK_S)
     return True
+
+
+def _is_starting(folder: Path) -> bool:
+    """Whether a process is so young that its environment, of which there is none, may be on its way."""
+    try:
+        if folder.joinpath("environ").read_bytes():
+            return False
+        fields = folder.joinpath("stat").read_bytes().rpartition(b")")[2].split()
+        up_s = float(PROC.joinpath("uptime").read_text(encoding="ascii").split()[0])
+        age_s = up_s - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return fields[0] not in (b"Z", b"X") and age_s < _STARTING_S
+    except (OSError, IndexError, ValueError):
+        return False
 
 
 def _belongs(folder: Path, *, session: int | None, mark: bytes) -> bool:
