@@ -3,7 +3,8 @@ SHELL := bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 LINTED := ds2prof parsers tests benchmarks scripts train_profiling.py
-export PYTHONDONTWRITEBYTECODE := 1
+# Tests start ds2prof hundreds of times: without its bytecode each start would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Test workers share the cores; training in them must not also start a thread on each.
 test quick: export OMP_NUM_THREADS := 1
 

@@ -592,7 +592,8 @@ def started(tmp_path, **environ):
 
 def gpu_child(sampler: subprocess.Popen) -> int:
     """The sampler's other child, once it is there."""
-    while True:
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_bytes()
@@ -602,6 +603,7 @@ def gpu_child(sampler: subprocess.Popen) -> int:
                 continue
         assert sampler.poll() is None
         time.sleep(0.02)
+    raise AssertionError("the sampler started nobody to ask about GPUs")
 
 
 @pytest.mark.parametrize("to_group", [False, True], ids=["to the sampler", "to its group"])
