@@ -516,7 +516,11 @@ def test_what_a_trace_lacks_is_not_counted(without, reason, tmp_path):
         assert found.reason == reason or (reason is None and found.reason)
 
 
-@pytest.mark.parametrize("content", [b"x", gzip.compress(b"{"), gzip.compress(b"[]"), gzip.compress(b"{}")[:-9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"x", gzip.compress(b"{"), gzip.compress(b"[]"), gzip.compress(b"{}")[:-9]],
+    ids=["text", "cut", "list", "short"],
+)
 def test_a_trace_that_cannot_be_read_is_no_reason_to_stop(content, tmp_path):
     trace = tmp_path / "torch.json.gz"
     trace.write_bytes(content)

@@ -224,7 +224,7 @@ def test_wrong_usage_exits_2(counters_file, args, code):
         (b"SQLite format 3\x00....", "SQLite database, but of no profiler"),
         (b"SQLite format 3\x00..CREATE TABLE StringIds..CUPTI_ACTIVITY_KIND_KERNEL", "damaged SQLite database"),
         (b"SQLite format 3\x00..CREATE TABLE StringTable..CUPTI_ACTIVITY_KIND_KERNEL", "nvprof profile"),
-        (gzip.compress(gzip.compress(b"x")), "gzip within gzip"),
+        (gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "gzip within gzip"),
         (b"\x80\x04\x95...", "pickle"),
         (b'{"rocprofiler-sdk-tool":[]}', "rocprofv3"),
         (b"Time (%),Total Time (ns),Instances,Name\n", "nsys stats"),
