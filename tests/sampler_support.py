@@ -10,11 +10,12 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.launch_support import executable
+from tests.smi_support import PYTHON_HERE
 
 SAMPLER = ROOT / "ds2prof" / "sampling" / "__main__.py"
 
 # Behaves as nvidia-smi does: refuses a list with one field that it does not know, prints rows for all GPUs in a loop.
-SMI = f"""#!{sys.executable}
+SMI = f"""{PYTHON_HERE}
 import os, sys, time
 from datetime import datetime, timezone
 mode = os.environ.get("FAKE_SMI", "new")

@@ -12,6 +12,13 @@ from pathlib import Path
 
 from tests.launch_support import executable
 
+PYTHON_HERE = f"""#!/bin/sh
+'''exec' "{sys.executable}" "$0" "$@"
+' '''
+"""
+"""The head of a script for this Python, whatever its path holds: a shell runs the second line, Python reads a string."""
+
+
 SLICE = """<mig_device><index>{index}</index><gpu_instance_id>{instance}</gpu_instance_id>
 <compute_instance_id>0</compute_instance_id><device_attributes><shared><multiprocessor_count>{sms}</multiprocessor_count>
 </shared></device_attributes><fb_memory_usage><total>{mib} MiB</total></fb_memory_usage></mig_device>"""
@@ -118,7 +125,7 @@ def nvidia_smi(folder: Path, *gpus: FakeGpu, driver: str = "580.65.06", cuda: st
         fields["compute_cap"] = [gpu.capability for gpu in gpus]
     answers = {"xml": report(gpus, driver=driver, cuda=cuda), "listing": listing(gpus), "fields": fields}
     (folder / "answers.json").write_text(json.dumps(answers))
-    return executable(folder / "nvidia-smi", f"#!{sys.executable}\n{_SCRIPT}")
+    return executable(folder / "nvidia-smi", f"{PYTHON_HERE}{_SCRIPT}")
 
 
 def failing(folder: Path, said: str, *, exit_code: int = 9) -> Path:
