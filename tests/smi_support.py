@@ -16,7 +16,7 @@ PYTHON_HERE = f"""#!/bin/sh
 '''exec' "{sys.executable}" "$0" "$@"
 ' '''
 """
-"""The head of a script for this Python, whatever its path holds: a shell runs the second line, Python reads a string."""
+"""The head of a script for this Python, whatever its path holds: a shell runs line 2, Python reads it as a text."""
 
 
 SLICE = """<mig_device><index>{index}</index><gpu_instance_id>{instance}</gpu_instance_id>
