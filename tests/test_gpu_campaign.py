@@ -787,9 +787,9 @@ def test_a_campaign_that_is_killed_has_left_what_was_finished(
 
 TRAINS_AT_ONCE = """#!/usr/bin/env bash
 case ${{1:-}} in
-    *train_profiling.py) shift; exec {python} {training} "$@" ;;
+    *train_profiling.py) shift; exec "{python}" "{training}" "$@" ;;
 esac
-exec {python} "$@"
+exec "{python}" "$@"
 """
 TRAINING = """
 import gzip, json, sys
