@@ -25,7 +25,7 @@ quick: environment  ## the tests without packaging, training runs and notebooks
 
 lint: environment  ## ruff, shellcheck, and mypy --strict on ds2prof and parsers
 	@$(PYTHON) -m ruff check --quiet $(LINTED) && $(PYTHON) -m ruff format --quiet --check $(LINTED)
-	@$(VENV)/bin/shellcheck run_profile.sh scripts/*.sh profilers/*.sh .ci/run
+	@$(VENV)/bin/shellcheck -x run_profile.sh scripts/*.sh profilers/*.sh profilers/common.bash .ci/run
 	@scripts/types.sh "$(VENV)"
 
 format: environment  ## rewrite the code in the project's format

@@ -14,29 +14,14 @@
 #
 #   DS2PROF_OUTPUT=counters.csv DS2PROF_METRICS=gpu__time_duration.sum profilers/nsight.sh ./program
 set -euo pipefail
+# shellcheck source=common.bash source-path=SCRIPTDIR
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.bash"
 
 tool=${DS2PROF_TOOL:-ncu}
 output=${DS2PROF_OUTPUT:?the file to write}
 window=${DS2PROF_WINDOW:-api}
-options=()
-while IFS= read -r line; do [[ -z $line ]] || options+=("$line"); done <<<"${DS2PROF_OPTIONS:-}"
-environment=()
-while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
 command=(env LC_ALL=C "$tool")      # C: no thousands separators, a decimal point
-# Whether DS2PROF_OPTIONS has this option.
-given() {
-    local word
-    for word in "${options[@]+"${options[@]}"}"; do
-        [[ ${word%%=*} != "$1" ]] || return 0
-    done
-    return 1
-}
-
-# An option of ours with its value, unless DS2PROF_OPTIONS has it: ncu takes none twice.
-default() {
-    given "$1" || command+=("$@")
-}
 
 # Ranges are what is replayed then, and cudaProfilerStart and -Stop mark them by themselves.
 ranges=no
@@ -80,15 +65,10 @@ esac
 # The program keeps the locale that it would have without us.
 locale=${DS2PROF_LOCALE-${LC_ALL:-}}
 if [[ -n $locale ]]; then
-    command+=(env "LC_ALL=$locale" "${environment[@]+"${environment[@]}"}")
+    environment=("LC_ALL=$locale" "${environment[@]+"${environment[@]}"}")
 else
-    command+=(env -u LC_ALL "${environment[@]+"${environment[@]}"}")
+    environment=(-u LC_ALL "${environment[@]+"${environment[@]}"}")
 fi
-command+=("$@")
+add_program "$@"
 
-if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
-    printf '%q ' "${command[@]}"
-    echo
-    exit
-fi
-exec "${command[@]}"
+run_command

@@ -12,25 +12,14 @@
 #
 #   DS2PROF_OUTPUT=timeline.nsys-rep profilers/nsys.sh ./program
 set -euo pipefail
+# shellcheck source=common.bash source-path=SCRIPTDIR
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.bash"
 
 output=${DS2PROF_OUTPUT:?the report to write}
 output=${output//%/%%}              # nsys expands %p, %h and %q{NAME} in it
 window=${DS2PROF_WINDOW:-api}
-options=()
-while IFS= read -r line; do [[ -z $line ]] || options+=("$line"); done <<<"${DS2PROF_OPTIONS:-}"
-environment=()
-while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
 command=("${DS2PROF_TOOL:-nsys}" profile)
-# An option of ours, unless DS2PROF_OPTIONS has it: nsys takes none twice.
-default() {
-    local given
-    for given in "${options[@]+"${options[@]}"}"; do
-        [[ ${given%%=*} != "${1%%=*}" ]] || return 0
-    done
-    command+=("$1")
-}
-
 default --trace=cuda,nvtx,cudnn,cublas
 default --sample=none               # nothing of the host beyond CUDA's calls and NVTX
 default --cpuctxsw=none
@@ -54,14 +43,6 @@ for at in "${!options[@]}"; do
 done
 default "--env-var=$registered"
 command+=("${options[@]+"${options[@]}"}" "--output=$output" --force-overwrite=true)
-if [[ ${#environment[@]} -gt 0 ]]; then
-    command+=(env "${environment[@]}")
-fi
-command+=("$@")
+add_program "$@"
 
-if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
-    printf '%q ' "${command[@]}"
-    echo
-    exit
-fi
-exec "${command[@]}"
+run_command

@@ -12,13 +12,11 @@
 #
 #   DS2PROF_OUTPUT=timeline.nvvp profilers/nvprof.sh ./program
 set -euo pipefail
+# shellcheck source=common.bash source-path=SCRIPTDIR
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.bash"
 
 output=${DS2PROF_OUTPUT:?the file to write}
 output=${output//%/%%}              # nvprof expands %p, %h and %q{NAME} in it
-options=()
-while IFS= read -r line; do [[ -z $line ]] || options+=("$line"); done <<<"${DS2PROF_OPTIONS:-}"
-environment=()
-while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
 command=("${DS2PROF_TOOL:-nvprof}")
 if [[ ${DS2PROF_WINDOW:-api} != all ]]; then
@@ -29,14 +27,6 @@ command+=(
     "${options[@]+"${options[@]}"}"
     --export-profile "${output%.nvvp}.%p.nvvp"
 )
-if [[ ${#environment[@]} -gt 0 ]]; then
-    command+=(env "${environment[@]}")
-fi
-command+=("$@")
+add_program "$@"
 
-if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
-    printf '%q ' "${command[@]}"
-    echo
-    exit
-fi
-exec "${command[@]}"
+run_command

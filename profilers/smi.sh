@@ -11,15 +11,13 @@
 #
 #   DS2PROF_OUTPUT=samples.csv profilers/smi.sh ./program
 set -euo pipefail
+# shellcheck source=common.bash source-path=SCRIPTDIR
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.bash"
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 sampler=$here/../ds2prof/sampling/__main__.py           # a checkout
 [[ -f $sampler ]] || sampler=$here/../sampling/__main__.py
 sampler=$(realpath -- "$sampler")
-options=()
-while IFS= read -r line; do [[ -z $line ]] || options+=("$line"); done <<<"${DS2PROF_OPTIONS:-}"
-environment=()
-while IFS= read -r line; do [[ -z $line ]] || environment+=("$line"); done <<<"${DS2PROF_ENVIRONMENT:-}"
 
 # -I and -S: nothing that the program's Python path holds is loaded into the sampler.
 command=(
@@ -29,14 +27,6 @@ command=(
     --output "${DS2PROF_OUTPUT:?the file to write}"
     --
 )
-if [[ ${#environment[@]} -gt 0 ]]; then
-    command+=(env "${environment[@]}")
-fi
-command+=("$@")
+add_program "$@"
 
-if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
-    printf '%q ' "${command[@]}"
-    echo
-    exit
-fi
-exec "${command[@]}"
+run_command

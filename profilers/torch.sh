@@ -15,38 +15,8 @@
 #
 #   DS2PROF_OUTPUT=trace.json.gz profilers/torch.sh python train_profiling.py --profiler torch --batch-size 4
 set -euo pipefail
+# shellcheck source=common.bash source-path=SCRIPTDIR
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.bash"
 
-: "${DS2PROF_OUTPUT:?the trace to write}"
-environment=()
-while IFS= read -r line; do
-    [[ -z $line ]] || environment+=("$line")
-done <<<"${DS2PROF_ENVIRONMENT:-}"
-
-if [[ -z ${DS2PROF_INJECT_SITE:-} ]]; then
-    command=("$@" --output "$DS2PROF_OUTPUT")
-else
-    # Absolute, since the program may go to another folder before it has anything to write.
-    output=$DS2PROF_OUTPUT
-    [[ $output == /* ]] || output=$PWD/$output
-    environment+=(
-        "PYTHONPATH=$DS2PROF_INJECT_SITE${PYTHONPATH:+:$PYTHONPATH}"
-        DS2PROF_INJECT=trace
-        "DS2PROF_INJECT_OUTPUT=${output%.json.gz}.{process}.json.gz"
-    )
-    case ${DS2PROF_WINDOW:-} in
-        all) environment+=(DS2PROF_WINDOW=all) ;;
-        [0-9]*:[0-9]*)
-            environment+=("DS2PROF_PROFILE_START=${DS2PROF_WINDOW%:*}" "DS2PROF_PROFILE_STOP=${DS2PROF_WINDOW#*:}")
-            ;;
-    esac
-    [[ ${DS2PROF_DETAIL:-} != 1 ]] || environment+=(DS2PROF_DETAIL=1)
-    command=("$@")
-fi
-[[ ${#environment[@]} -eq 0 ]] || command=(env "${environment[@]}" "${command[@]}")
-
-if [[ ${DS2PROF_DRY_RUN:-0} == 1 ]]; then
-    printf '%q ' "${command[@]}"
-    echo
-    exit
-fi
-exec "${command[@]}"
+add_recorded_program trace json.gz "$@"
+run_command

@@ -213,7 +213,7 @@ def test_every_launcher_is_declared_in_full(name: str, root: Path) -> None:
 
 
 def test_the_folder_of_launchers_holds_no_more_than_the_registry(root: Path) -> None:
-    assert {path.stem for path in (root / "profilers").iterdir() if path.is_file()} == set(LAUNCHERS)
+    assert {path.stem for path in (root / "profilers").iterdir() if path.suffix in (".sh", ".yaml")} == set(LAUNCHERS)
 
 
 def test_the_importer_of_the_nsys_inside_nsight_compute_is_found_in_its_desktop_folder(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ RESOURCES = (
     "import importlib.resources as r, ds2prof.parsers, ds2prof.parsers.ncu_csv, ds2prof.parsers.torch_kineto;"
     "names = sorted(p.name for p in r.files('ds2prof.profilers').iterdir());"
     "site = r.files('ds2prof').joinpath('inject', 'site', 'sitecustomize.py'); site.is_file() or names.clear();"
-    "print([n for n in ('nsight.sh', 'nsight.yaml', 'torch.sh', 'torch.yaml') if n not in names])"
+    "print([n for n in ('common.bash', 'nsight.sh', 'nsight.yaml', 'torch.sh', 'torch.yaml') if n not in names])"
 )
 
 
