@@ -42,9 +42,9 @@ def inputs(*excluded):
 
 
 def test_reading_opens_no_socket_writes_no_file_and_starts_no_program():
-    # Reports of Nsight are read by the vendor's own code, in a process of its own.
+    # Reports of Nsight are read by the vendor's own code, in a process of its own. (-B: Python writes no bytecode.)
     found = subprocess.run(
-        [sys.executable, "-c", WATCH, *inputs("nsys_rep", "ncu_rep")],
+        [sys.executable, "-B", "-c", WATCH, *inputs("nsys_rep", "ncu_rep")],
         capture_output=True, text=True, check=True, cwd=ROOT, timeout=300,
     )  # fmt: skip
     assert found.stdout.strip() == ""

@@ -56,17 +56,16 @@ def _forbidden(learned: Learned) -> str | None:
     return learned.no_counters
 
 
+def _counted(context: Context, name: str, batch_size: int, iteration: int, *options: str) -> tuple[str, ...]:
+    """The command of a counter capture of one iteration."""
+    window = (iteration, iteration + 1)
+    return captured(context, name, profiler="nsight", batch_size=batch_size, window=window, options=options)
+
+
 def _first_launches(context: Context, batch_size: int, iteration: int) -> Step:
     """A few hundred launches: whether counters can be read at all, and what one launch costs."""
     name = context.measurement(f"nsight_bs{batch_size}_first{QUICK_LAUNCHES}.csv")
-    command = captured(
-        context,
-        name,
-        profiler="nsight",
-        batch_size=batch_size,
-        window=(iteration, iteration + 1),
-        options=("--launch-count", str(QUICK_LAUNCHES)),
-    )
+    command = _counted(context, name, batch_size, iteration, "--launch-count", str(QUICK_LAUNCHES))
     step = "nsight-first"
     log = context.work / f"{RECORDS}/{step}.log"
     return Step(step, command, (name,), 1, learn=lessons.counters(context.work / name, log, batch_size=batch_size))
@@ -76,8 +75,7 @@ def _whole_iteration(context: Context, batch_size: int, iteration: int, *, tag: 
     """The core metrics of every launch of one iteration as a report, and the CSV that ncu makes of that."""
     stem = f"nsight_bs{batch_size}" + (f"_{tag}" if tag else "")
     report, table = f"{REPORTS}/{stem}.ncu-rep", context.measurement(f"{stem}.csv")
-    window = (iteration, iteration + 1)
-    frames = context.summed_frames(batch_size, *window)
+    frames = context.summed_frames(batch_size, iteration, iteration + 1)
 
     def expects_s(learned: Learned) -> float | None:
         per_frame = learned.launches.get(batch_size)
@@ -91,7 +89,7 @@ def _whole_iteration(context: Context, batch_size: int, iteration: int, *, tag: 
 
     whole = Step(
         f"nsight-{stem.removeprefix('nsight_')}",
-        captured(context, report, profiler="nsight", batch_size=batch_size, window=window),
+        _counted(context, report, batch_size, iteration),
         (report,),
         3,
         unless=_forbidden,
@@ -114,13 +112,17 @@ def _whole_iteration(context: Context, batch_size: int, iteration: int, *, tag: 
 def _full_set(context: Context, batch_size: int, iteration: int, *, skip: int, tag: str) -> Step:
     """A few launches with all that Nsight Compute knows to collect."""
     report = f"{REPORTS}/nsight_bs{batch_size}_{tag}.ncu-rep"
-    command = captured(
+    command = _counted(
         context,
         report,
-        profiler="nsight",
-        batch_size=batch_size,
-        window=(iteration, iteration + 1),
-        options=("--tool-option", "--set=full", "--launch-skip", str(skip), "--launch-count", str(_FULL_LAUNCHES)),
+        batch_size,
+        iteration,
+        "--tool-option",
+        "--set=full",
+        "--launch-skip",
+        str(skip),
+        "--launch-count",
+        str(_FULL_LAUNCHES),
     )
     return Step(f"nsight-{tag}", command, (report,), 2, unless=_forbidden)
 
@@ -129,13 +131,16 @@ def _wide_table(context: Context, batch_size: int, iteration: int) -> Step:
     """Launches of the recurrent layers with all that ds2prof itself knows to want, as a table."""
     name = context.measurement(f"nsight_bs{batch_size}_wide.csv")
     wants = [word for want in _WIDE for word in ("--want", want)]
-    command = captured(
+    command = _counted(
         context,
         name,
-        profiler="nsight",
-        batch_size=batch_size,
-        window=(iteration, iteration + 1),
-        options=(*wants, "--launch-skip", str(_RECURRENT_LAUNCH), "--launch-count", str(_WIDE_LAUNCHES)),
+        batch_size,
+        iteration,
+        *wants,
+        "--launch-skip",
+        str(_RECURRENT_LAUNCH),
+        "--launch-count",
+        str(_WIDE_LAUNCHES),
     )
     return Step("nsight-wide", command, (name,), 1, unless=_forbidden)
 
