@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Test workers share the cores; training in them must not also start a thread on each.
 test quick: export OMP_NUM_THREADS := 1
 
-.PHONY: help environment test quick lint format packaging benchmark fuzz clean
+.PHONY: help environment test quick lint format packaging benchmark fuzz proof-train proof-presets clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Trains DeepSpeech2 on synthetic speech, with a window of iterations that a profiler can look into.
+"""Trains a preset on synthetic speech or a corpus, with a window of iterations that a profiler can look into.
 
 This is the program that ds2prof profiles, and an example of how to make one's own training loop worth profiling. It
-reads from top to bottom: the options, the set-up, the loop. What the loop is made of lies in ds2prof/train/.
+reads from top to bottom: the options, the set-up, the loop. What the loop is made of lies in ds2prof/train/, its step
+in steps.py there. To train to a target, with evaluation and checkpoints, see `ds2prof train`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from ds2prof.train.capture import Capture
     from ds2prof.train.progress import Progress
     from ds2prof.train.runlog import RunLog
-    from ds2prof.train.speech import Batch
     from ds2prof.train.workload import Workload
 
 HERE = Path(__file__).resolve().parent
@@ -63,6 +61,14 @@ RUN_LOG_HELP = "Keep the iterations' times beside a profiler too, a .jsonl: what
 @click.option("--keep-going", is_flag=True, help="Train on behind the window instead of ending with it.")
 @click.option("--layers/--no-layers", default=False, help="Name the layers to the profiler, not only the phases.")
 @click.option("--detail", is_flag=True, help="With --profiler torch: shapes, modules, memory; slows what it records.")
+@click.option("--accumulate", type=click.IntRange(min=1), default=1, help="Batches that one step is made of.")
+@click.option("--frames", type=click.IntRange(min=1), help="Synthetic utterances all of this many frames.")
+@click.option("--labels", type=click.IntRange(min=1), help="How many labels those have.  [default: as is usual]")
+@click.option("--hold", type=COUNT, metavar="NUMBER", help="Train on this utterance alone, in all batches.")
+@click.option(
+    "--train-manifest", type=click.Path(dir_okay=False, path_type=Path), help="Train on this corpus, not synthetic."
+)
+@click.option("--workers", type=COUNT, default=0, help="Processes that make a corpus' features ready.")
 @click.option("--iterations", type=COUNT, help="How many to run; 0 prints the model's size.  [default: 20]")
 @click.option("--warmup", type=COUNT, help="Iterations before throughput counts.  [default: a quarter, 5 at most]")
 @click.option("--seed", type=COUNT, default=1, show_default=True, help="Decides weights and data.")
@@ -73,13 +79,14 @@ RUN_LOG_HELP = "Keep the iterations' times beside a profiler too, a .jsonl: what
 @click.option("--tag", help="Goes into the name of the file in measurements/.")
 @click.option("--force", is_flag=True, help="Replace that file if it exists.")
 def main(**options: Any) -> None:
-    """Train DeepSpeech2 on synthetic speech and measure it.
+    """Train DeepSpeech2, or the transducer, for some iterations and measure it.
 
     \b
     python train_profiling.py                           throughput, to measurements/run_bs4.jsonl
     python train_profiling.py --profiler torch          a trace of the window, to measurements/torch_bs4.json.gz
     python train_profiling.py --profiler memory         who holds memory, to measurements/memory_bs4.csv
     python train_profiling.py --preset tbd --iterations 0            the model's size
+    torchrun --nproc-per-node 2 train_profiling.py      two processes, each with a file of its own
     python train_profiling.py --profile-start 2 --profile-stop 4 --profiler torch --layers --tag layers
 
     Iterations count from 0. The window holds those from --profile-start to --profile-stop - 1 and the run ends with
@@ -106,31 +113,35 @@ def run(options: Options) -> None:
     from ds2prof.train.capture import capture_for, shortcomings
     from ds2prof.train.costs import TimedCapture
     from ds2prof.train.device import memory_errors, open_device
+    from ds2prof.train.distributed import joined, ranks_of
     from ds2prof.train.progress import Progress
     from ds2prof.train.runlog import RunLog, throughput_lines, write_run_log
     from ds2prof.train.workload import build_model, set_up
 
     clock = facts.Clock()
-    device = open_device(options.device)
-    settings = resolve(options, on_gpu=device.is_gpu, environ=os.environ, folder=HERE / "measurements")
+    ranks = ranks_of(os.environ)
+    device = open_device(options.device, local_rank=ranks.local_rank if ranks.several else None)
+    rank = ranks.rank if ranks.several else None
+    settings = resolve(options, on_gpu=device.is_gpu, environ=os.environ, folder=HERE / "measurements", rank=rank)
     if settings.iterations == 0:
-        click.echo(f"{settings.preset}: {build_model(settings, device).parameter_count():,} parameters")
+        model = build_model(PRESETS[settings.preset], device, seed=settings.seed)
+        click.echo(f"{settings.preset}: {model.parameter_count():,} parameters")
         return
 
     for path in (settings.output, settings.run_log):
         make_ready(path, force=settings.force)  # what is there already is refused now, not after an hour
     log = RunLog(device, settings.iterations)
     progress = Progress(sys.stderr, settings.iterations)
-    with memory_errors(device, settings.batch_size):
-        work = set_up(settings, device)
+    with joined(ranks, device), memory_errors(device, settings.batch_size):
+        work = set_up(settings, device, ranks=ranks)
         for note in shortcomings(settings, device, work.ranges):
             click.echo(f"train_profiling.py: {note}", err=True)
-        capture = TimedCapture(capture_for(settings, device, ranges=work.ranges, layers=work.model.layers()))
+        capture = TimedCapture(capture_for(settings, device, ranges=work.ranges, layers=work.layers()))
         train(work, settings, capture=capture, log=log, progress=progress)
 
     click.echo(f"{settings.preset}, batch {settings.batch_size}, {settings.precision}, {device.name or device}")
     if settings.run_log is not None:
-        parameters = work.model.parameter_count()
+        parameters = work.parameter_count()
         header = facts.run_header(settings, device, parameters=parameters, clock=clock, costs=capture.costs_ns())
         write_run_log(settings.run_log, header, log=log, window=settings.window)
     if settings.profiler == "none":
@@ -148,8 +159,11 @@ def run(options: Options) -> None:
 
 def train(work: Workload, settings: Settings, *, capture: Capture, log: RunLog, progress: Progress) -> None:
     """The loop. It waits for the device at the fences around the window and at the very end, and nowhere else."""
+    from ds2prof.train.batches import endless
+    from ds2prof.train.steps import train_step
+
     device, window = work.device, settings.window
-    batches = iter(work.speech)
+    batches = endless(work.batches)
     for iteration in range(settings.iterations):
         progress.step(iteration)
         if iteration == max(window.start - 1, 0):
@@ -162,7 +176,7 @@ def train(work: Workload, settings: Settings, *, capture: Capture, log: RunLog, 
 
         log.begin()
         with work.ranges("iteration", iteration):
-            step(work, batches, log)
+            train_step(work, batches, log)
 
         if iteration + 1 == window.stop:
             # The closing fence: what the window handed out has finished. It comes before the next batch is asked for,
@@ -174,29 +188,6 @@ def train(work: Workload, settings: Settings, *, capture: Capture, log: RunLog, 
     device.synchronize()
     log.end()
     progress.done()
-
-
-def step(work: Workload, batches: Iterator[Batch], log: RunLog) -> None:
-    """One optimizer step, cut into phases that partition it."""
-    phase = partial(work.ranges, "phase")
-    with phase("data"):
-        batch = next(batches)
-    with phase("h2d"):
-        batch = batch.to(work.device.torch_device)  # from pinned memory: the copy is under way while the host goes on
-    with phase("forward"):
-        logits_TBV, counts = work.logits(batch)
-    with phase("loss"):
-        # A hidden wait, confessed: PyTorch's CTC on a GPU copies the lengths over by itself from pageable memory,
-        # which synchronizes, here and once more in the backward pass. A profile shows it.
-        loss = work.loss(logits_TBV, counts, batch)
-        log.keep(batch, loss)  # copied without blocking; loss.item() would be one more wait
-    with phase("backward"):
-        loss.backward()
-    with phase("clip"):
-        work.clip_gradients()
-    with phase("optimizer"):
-        work.optimizer.step()
-        work.optimizer.zero_grad()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+MS_PER_S = 1_000
 HZ_PER_MHZ = 1_000_000
 BYTES_PER_MIB = 1 << 20
 

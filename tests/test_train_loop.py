@@ -21,7 +21,7 @@ from ds2prof.train.workload import Workload
 from tests.train_support import (
     FakeNvtx,
     RecordingDevice,
-    RecordingSpeech,
+    RecordingBatches,
     host,
     nano_settings,
     nano_workload,
@@ -32,7 +32,7 @@ from tests.train_support import (
 def run_nano(settings: Settings, *, device: Device | None = None, nvtx: Any = None) -> tuple[Workload, RunLog]:
     device = device or host()
     workload = nano_workload(settings, device, nvtx=nvtx)
-    capture = capture_for(settings, device, ranges=workload.ranges, layers=workload.model.layers())
+    capture = capture_for(settings, device, ranges=workload.ranges, layers=workload.layers())
     return workload, train_nano(settings, workload, capture)
 
 
@@ -41,7 +41,7 @@ def events_of(settings: Settings) -> list[str]:
     events: list[str] = []
     device = RecordingDevice(events)
     workload = nano_workload(settings, device)
-    object.__setattr__(workload, "speech", RecordingSpeech(workload.speech, events))
+    object.__setattr__(workload, "batches", RecordingBatches(workload.batches, events))
     capture = ProfiledCapture(ExternalProfiler(device), workload.ranges, window=settings.window, layers=None)
     train_nano(settings, workload, capture)
     return events
@@ -170,7 +170,7 @@ def test_with_everything_off_no_profiler_and_no_cuda_is_called() -> None:
     device = host()
     device.prepare("fp32")
     workload = nano_workload(settings, device)
-    capture = capture_for(settings, device, ranges=workload.ranges, layers=workload.model.layers())
+    capture = capture_for(settings, device, ranges=workload.ranges, layers=workload.layers())
     assert len(train_nano(settings, workload, capture).losses()) == 3
 
 

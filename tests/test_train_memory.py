@@ -37,7 +37,7 @@ def capture_nano(path: Path, **changes: Any) -> tuple[Any, Any, Capture]:
     """The workload, its log and the capture of a memory capture of three iterations, the window being the last two."""
     settings = nano_settings(profiler="memory", output=path, **changes)
     work = nano_workload(settings, host())
-    capture = capture_for(settings, work.device, ranges=work.ranges, layers=work.model.layers())
+    capture = capture_for(settings, work.device, ranges=work.ranges, layers=work.layers())
     # Other tests leave models in the same process, the largest of which would be taken for the one.
     there = Inventory([work.model], [work.optimizer])
     with mock.patch.object(memory_recording, "inventory", return_value=there):

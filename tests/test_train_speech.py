@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ds2prof.errors import UsageError
-from ds2prof.train.presets import SpeechConfig
+from ds2prof.speech.synthetic_config import SyntheticConfig
 from ds2prof.train.speech import Batch, SyntheticSpeech
 
 
 def speech(batch_size: int = 4, *, divisor: int = 20, seed: int = 1) -> SyntheticSpeech:
-    return SyntheticSpeech(SpeechConfig(divisor), batch_size, input_bins=7, vocabulary=29, seed=seed)
+    return SyntheticSpeech(SyntheticConfig(divisor), batch_size, input_bins=7, vocabulary=29, seed=seed)
 
 
 def same(one: Batch, other: Batch) -> bool:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 import train_profiling
 from ds2prof.config import Window
 from ds2prof.inject.nvtx_ranges import PackageRanges
+from ds2prof.speech.synthetic_config import SyntheticConfig
+from ds2prof.train.batches import Batch, Batches, Features, collate
 from ds2prof.train.device import Device
-from ds2prof.train.model import DeepSpeech2
-from ds2prof.train.objective import sgd
-from ds2prof.train.presets import Convolution, ModelConfig, Preset, SpeechConfig
+from ds2prof.train.distributed import Ranks
+from ds2prof.train.presets import Convolution, ModelConfig, Preset
 from ds2prof.train.progress import Progress
 from ds2prof.train.ranges import Ranges
 from ds2prof.train.runlog import RunLog
 from ds2prof.train.settings import Settings
-from ds2prof.train.speech import Batch, SyntheticSpeech
-from ds2prof.train.workload import Workload
+from ds2prof.train.speech import synthetic_batches
+from ds2prof.train.workload import Workload, assemble
 
 torch.set_num_threads(1)  # operators this small take longer to share out than to do, most of all on a busy machine
 
@@ -34,7 +37,7 @@ NANO = Preset(
         hidden=8,
         recurrent_layers=2,
     ),
-    SpeechConfig(length_divisor=20),
+    SyntheticConfig(length_divisor=20),
 )
 
 
@@ -59,17 +62,39 @@ class RecordingDevice(Device):
         self.events.append("profiler off")
 
 
-class RecordingSpeech:
-    """Speech that notes in ``events`` when a batch is asked for."""
+class RecordingBatches:
+    """Batches that note in ``events`` when one is asked for."""
 
-    def __init__(self, speech: SyntheticSpeech, events: list[str]) -> None:
-        self._speech = speech
+    def __init__(self, batches: Batches, events: list[str]) -> None:
+        self._batches = batches
         self._events = events
 
-    def __iter__(self) -> Iterator[Batch]:
-        for number, batch in enumerate(self._speech):
-            self._events.append(f"batch {number}")
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for index, batch in enumerate(self._batches.epoch(number, start)):
+            self._events.append(f"batch {index}")
             yield batch
+
+
+class StatedBatches:
+    """The same few utterances of one length in every epoch, shared out among the ranks, as batches of ``each``."""
+
+    def __init__(self, utterances: int, each: int, *, ranks: Ranks) -> None:
+        stream = np.random.default_rng(5)
+        drawn = [
+            Features(number, stream.standard_normal((161, 40), dtype=np.float32), stream.integers(1, 29, size=4))
+            for number in range(utterances)
+        ]
+        mine = drawn[ranks.rank :: ranks.world_size]
+        self._batches = [collate(mine[first : first + each], pin_memory=False) for first in range(0, len(mine), each)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        yield from self._batches[start:]
 
 
 def nano_settings(**changes: Any) -> Settings:
@@ -91,18 +116,9 @@ def nano_settings(**changes: Any) -> Settings:
 
 
 def nano_workload(settings: Settings, device: Device, *, nvtx: Any = None) -> Workload:
-    device.seed(settings.seed)
-    model = DeepSpeech2(NANO.model)
-    speech = SyntheticSpeech(NANO.speech, settings.batch_size, input_bins=161, vocabulary=29, seed=settings.seed)
-    return Workload(
-        device=device,
-        preset=NANO,
-        precision=settings.precision,
-        model=model,
-        optimizer=sgd(model, NANO.optimizer),
-        speech=speech,
-        ranges=Ranges(None if nvtx is None else PackageRanges(nvtx)),
-    )
+    batches = synthetic_batches(NANO, settings.batch_size, seed=settings.seed)
+    work = assemble(NANO, device, batches=batches, precision=settings.precision, seed=settings.seed)
+    return replace(work, ranges=Ranges(None if nvtx is None else PackageRanges(nvtx)))
 
 
 def train_nano(settings: Settings, workload: Workload, capture: Any) -> RunLog:

@@ -25,6 +25,7 @@ class Device:
     is_gpu = False
     pins_memory = False
     signals_profilers = False
+    distributed_backend: str | None = "gloo"
 
     def __init__(self, torch_device: torch.device) -> None:
         self.torch_device = torch_device
@@ -84,6 +85,7 @@ class CudaDevice(Device):
     is_gpu = True
     pins_memory = True
     signals_profilers = True
+    distributed_backend = "nccl"
 
     def __init__(self, torch_device: torch.device) -> None:
         super().__init__(torch_device)
@@ -153,8 +155,12 @@ class OtherDevice(Device):
         getattr(torch, self.torch_device.type).synchronize()  # torch.xpu, torch.mps
 
 
-def open_device(text: str) -> Device:
+def open_device(text: str, *, local_rank: int | None = None) -> Device:
     """The device that ``--device`` names; ``auto`` is the first GPU where PyTorch sees one, else the host.
+
+    Args:
+        text: The name, or ``auto``.
+        local_rank: Which of the processes of this machine asks: of a kind named without a number it gets that one.
 
     Raises:
         UsageError: there is no such kind of device.
@@ -168,6 +174,8 @@ def open_device(text: str) -> Device:
         raise UsageError(f"--device {text}: PyTorch knows no such device; take auto, cuda, cuda:1 or cpu") from None
     if torch_device.type == "cpu":
         return Device(torch_device)
+    if local_rank is not None and torch_device.index is None:
+        torch_device = torch.device(torch_device.type, local_rank)
     if torch_device.type == "cuda":
         _require_gpu(torch_device)
         return CudaDevice(torch_device)

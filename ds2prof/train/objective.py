@@ -1,4 +1,4 @@
-"""What is minimized and how: CTC in float32, SGD with Nesterov momentum, gradients clipped by their norm."""
+"""What DeepSpeech2 minimizes: CTC in float32; and gradients clipped by their norm, for every workload."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # PyTorch's own abbreviation
 from torch import Tensor, nn
 
-from ds2prof.train.presets import SgdConfig
+from ds2prof.train.presets import OptimizerConfig
 
 BLANK = 0
 
@@ -41,18 +41,7 @@ def ctc_loss(logits_TBV: Tensor, counts: Sequence[int], labels: Tensor, label_co
     return total / len(counts)
 
 
-def sgd(model: nn.Module, config: SgdConfig) -> torch.optim.SGD:
-    """The optimizer over all parameters of ``model``."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=True,
-    )
-
-
-def clip_gradients(model: nn.Module, config: SgdConfig) -> None:
+def clip_gradients(model: nn.Module, config: OptimizerConfig) -> None:
     """Scales the gradients down to a norm of ``config.clip_norm`` where theirs is larger.
 
     The norm stays on the device: asking whether it is finite would make the host wait for the whole backward pass.

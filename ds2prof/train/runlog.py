@@ -19,7 +19,7 @@ took to prepare, start and stop it lies outside of the stretch and is null witho
 An iteration: ``wall_ns`` is the host's time from its start to the start of the next one, or to the closing fence.
 The device is not waited for in between, so a single value says when the host was done, not the device. ``audio_s`` is
 speech, ``padded_s`` what was computed on, padding included. ``loss`` is null where it was not finite. ``skipped``
-says whether the optimizer's step was left out; this loop never does.
+says whether a bad loss kept the optimizer from its step.
 
 The stretch, iterations ``first`` to ``stop - 1``, has a synchronization on both sides: throughput is taken from it.
 Its ``wall_ns`` is the exact sum of its iterations', for the clock is read once at each border.
@@ -39,10 +39,10 @@ from torch import Tensor
 
 from ds2prof.config import Window
 from ds2prof.measurements import written_whole
+from ds2prof.train.batches import Batch
 from ds2prof.train.device import Device
 from ds2prof.train.settings import iterations_text
-from ds2prof.train.speech import FRAMES_PER_S, Batch
-from ds2prof.units import NS_PER_S
+from ds2prof.units import MS_PER_S, NS_PER_S
 
 SCHEMA: Final = "ds2prof-run/1"
 
@@ -54,8 +54,9 @@ class _Row:
     started_ns: int
     ended_ns: int | None = None
     samples: int = 0
-    audio_frames: int = 0
-    padded_frames: int = 0
+    audio_ms: int = 0
+    padded_ms: int = 0
+    skipped: bool = False
 
 
 class RunLog:
@@ -87,12 +88,19 @@ class RunLog:
             self._rows[-1].ended_ns = now_ns
 
     def keep(self, batch: Batch, loss: Tensor) -> None:
-        """Notes the size of the batch, and has its loss copied; the value is there behind the next fence."""
+        """Notes the size of a batch, and has the iteration's loss copied; the value is there behind the next fence.
+
+        Called once for each batch of the iteration, with the loss so far: the last one stays.
+        """
         row = self._rows[-1]
-        row.samples = batch.samples
-        row.audio_frames = batch.audio_frames
-        row.padded_frames = batch.padded_frames
+        row.samples += batch.samples
+        row.audio_ms += batch.audio_ms
+        row.padded_ms += batch.padded_ms
         self._losses[len(self._rows) - 1].copy_(loss.detach(), non_blocking=True)
+
+    def skip(self) -> None:
+        """Notes that the iteration's loss was bad, and the optimizer's step left out."""
+        self._rows[-1].skipped = True
 
     def losses(self) -> list[float]:
         """The loss of each iteration; to be asked for behind a fence."""
@@ -105,10 +113,10 @@ class RunLog:
                 "iteration": number,
                 "wall_ns": _wall_ns(row),
                 "samples": row.samples,
-                "audio_s": row.audio_frames / FRAMES_PER_S,
-                "padded_s": row.padded_frames / FRAMES_PER_S,
+                "audio_s": row.audio_ms / MS_PER_S,
+                "padded_s": row.padded_ms / MS_PER_S,
                 "loss": loss if math.isfinite(loss) else None,
-                "skipped": False,
+                "skipped": row.skipped,
             }
             for number, (row, loss) in enumerate(zip(self._rows, self.losses(), strict=True))
         ]
@@ -121,8 +129,8 @@ class RunLog:
             "stop": window.stop,
             "wall_ns": sum(_wall_ns(row) for row in rows),
             "samples": sum(row.samples for row in rows),
-            "audio_s": sum(row.audio_frames for row in rows) / FRAMES_PER_S,
-            "padded_s": sum(row.padded_frames for row in rows) / FRAMES_PER_S,
+            "audio_s": sum(row.audio_ms for row in rows) / MS_PER_S,
+            "padded_s": sum(row.padded_ms for row in rows) / MS_PER_S,
         }
 
 

@@ -21,7 +21,7 @@ from ds2prof.config import (
 from ds2prof.errors import CaptureError, Ds2profError, UsageError
 from ds2prof.measurements import measurement_name, refuse_existing
 
-PRECISIONS: Final = ("fp32", "tf32", "bf16")
+PRECISIONS: Final = ("fp32", "tf32", "bf16", "fp16")
 PROFILERS: Final = ("none", "torch", "memory", "external")
 DETAIL_SLOWS: Final = (
     "recorded with detail, which slows every step down: take durations from a capture without --detail"
@@ -53,6 +53,12 @@ class Options:
     detail: bool = False
     tag: str | None = None
     force: bool = False
+    accumulate: int = 1
+    frames: int | None = None
+    labels: int | None = None
+    hold: int | None = None
+    train_manifest: Path | None = None
+    workers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,7 @@ class Settings:
     Attributes:
         preset: Name of the workload.
         batch_size: Utterances in a step.
-        precision: ``fp32``, ``tf32`` or ``bf16``.
+        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
         profiler: ``none``, ``torch``, ``memory`` or ``external``.
         window: The fenced iterations: what the profiler records, or what throughput is taken from.
         window_given: False where the window is only what the warm-up leaves of the run.
@@ -74,6 +80,12 @@ class Settings:
         force: Whether it may replace another.
         detail: Whether torch's profiler records what attribution needs besides.
         run_log: Where the iterations' times go, None where they are not kept. Without a profiler that is ``output``.
+        accumulate: Batches that one step is made of.
+        frames: Frames of every synthetic utterance, None where they have the preset's lengths.
+        labels: Labels of every synthetic utterance; with ``frames``.
+        hold: The one utterance that all batches are made of, None where they differ.
+        train_manifest: The corpus; None for synthetic speech.
+        workers: Processes that make features of a corpus ready.
     """
 
     preset: str
@@ -90,9 +102,17 @@ class Settings:
     force: bool
     run_log: Path | None = None
     detail: bool = False
+    accumulate: int = 1
+    frames: int | None = None
+    labels: int | None = None
+    hold: int | None = None
+    train_manifest: Path | None = None
+    workers: int = 0
 
 
-def resolve(options: Options, *, on_gpu: bool, environ: Mapping[str, str], folder: Path) -> Settings:
+def resolve(
+    options: Options, *, on_gpu: bool, environ: Mapping[str, str], folder: Path, rank: int | None = None
+) -> Settings:
     """What is to be run.
 
     Args:
@@ -100,17 +120,19 @@ def resolve(options: Options, *, on_gpu: bool, environ: Mapping[str, str], folde
         on_gpu: Whether the device is a GPU, which decides most defaults.
         environ: The environment, whose ``DS2PROF_PROFILE_START`` and ``_STOP`` go before the options.
         folder: Where measurements lie.
+        rank: Which of several processes this is, which each write files of their own; None where there is one.
 
     Raises:
         UsageError: options or variables contradict each other.
     """
     _refuse_idle_options(options)
+    _refuse_contradicting_speech(options)
     defaults = DEFAULTS_GPU if on_gpu else DEFAULTS_CPU
     batch_size = options.batch_size or defaults.batch_sizes[0]
     short = on_gpu and options.profiler == "memory"  # memory is the same in each iteration that is as long
     asked = _asked_window(options, COUNTER_WINDOW_GPU if short else defaults.window, environ)
     window = asked or _stretch(options)
-    output = _output(options, batch_size, folder)
+    output = _output(options, batch_size, folder, rank=rank)
     return Settings(
         preset=options.preset or defaults.preset,
         batch_size=batch_size,
@@ -124,8 +146,14 @@ def resolve(options: Options, *, on_gpu: bool, environ: Mapping[str, str], folde
         output=output,
         tag=options.tag,
         force=options.force,
-        run_log=output if options.profiler == "none" else options.run_log,
+        run_log=output if options.profiler == "none" else _of_rank(options.run_log, rank),
         detail=options.detail,
+        accumulate=options.accumulate,
+        frames=options.frames,
+        labels=options.labels,
+        hold=options.hold,
+        train_manifest=options.train_manifest,
+        workers=options.workers,
     )
 
 
@@ -147,6 +175,18 @@ def _refuse_idle_options(options: Options) -> None:
         raise UsageError("--run-log: names the same file as --output; give it another name")
     if options.window is not None and (options.profile_start is not None or options.profile_stop is not None):
         raise UsageError("--window: names a start and a stop; leave out --profile-start and --profile-stop")
+
+
+def _refuse_contradicting_speech(options: Options) -> None:
+    """Refuses options of synthetic speech beside a corpus, and the other way round."""
+    synthetic = {"--frames": options.frames, "--labels": options.labels, "--hold": options.hold}
+    given = [name for name, value in synthetic.items() if value is not None]
+    if options.train_manifest is not None and given:
+        raise UsageError(f"{given[0]}: is for synthetic speech; leave it or --train-manifest out")
+    if options.train_manifest is None and options.workers:
+        raise UsageError("--workers: read a corpus, and synthetic speech needs none; give --train-manifest")
+    if options.labels is not None and options.frames is None:
+        raise UsageError("--labels: goes with --frames, which makes all utterances alike; give both")
 
 
 def _asked_window(options: Options, default: Window, environ: Mapping[str, str]) -> Window | None:
@@ -212,7 +252,15 @@ def _iterations(options: Options, window: Window) -> int:
     return max(DEFAULT_ITERATIONS, window.stop) if options.iterations is None else options.iterations
 
 
-def _output(options: Options, batch_size: int, folder: Path) -> Path | None:
+def _of_rank(path: Path | None, rank: int | None) -> Path | None:
+    """``path`` with the rank in its name, before the endings."""
+    if path is None or rank is None:
+        return path
+    stem, dot, endings = path.name.partition(".")
+    return path.with_name(f"{stem}_rank{rank}{dot}{endings}")
+
+
+def _output(options: Options, batch_size: int, folder: Path, *, rank: int | None) -> Path | None:
     """The file that the run writes; None where a profiler outside does.
 
     Raises:
@@ -221,9 +269,9 @@ def _output(options: Options, batch_size: int, folder: Path) -> Path | None:
     if options.profiler not in _EXTENSIONS:
         return None
     profiler, extension = _EXTENSIONS[options.profiler]
-    name = measurement_name(profiler, batch_size, extension=extension, tag=options.tag)
+    name = measurement_name(profiler, batch_size, extension=extension, tag=options.tag, rank=rank)
     named = options.output or (options.run_log if options.profiler == "none" else None)
-    return named or folder / name
+    return _of_rank(named, rank) or folder / name
 
 
 def iterations_text(window: Window) -> str:

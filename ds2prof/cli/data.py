@@ -1,0 +1,54 @@
+"""``ds2prof data``: speech to train on. Each command lies in a module of its own that is loaded when it is run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+import click
+
+COMMANDS: Final = {
+    "manifest": ("ds2prof.cli.data_manifest", "List the speech in folders: sounds, transcripts, durations."),
+    "merge": ("ds2prof.cli.data_merge", "Merge, sort, prune and convert manifests."),
+    "stats": ("ds2prof.cli.data_stats", "Say what a corpus is made of: hours, lengths, strange characters."),
+    "hash": ("ds2prof.cli.data_hash", "List the sha256 of every file of a corpus."),
+    "verify": (
+        "ds2prof.cli.data_verify",
+        "Compare a corpus with its list of hashes, or try every sound of a manifest.",
+    ),
+    "speak": ("ds2prof.cli.data_speak", "Speak a small corpus with eSpeak NG: nothing is downloaded."),
+    "pieces": ("ds2prof.cli.data_pieces", "Train a model of pieces of words on transcripts, for rnnt."),
+}
+"""Command -> (module with ``command``, one line of help)."""
+
+
+class DataCommands(click.Group):
+    """The group of :data:`COMMANDS`, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=DataCommands)
+def command() -> None:
+    """Speech to train on: manifests, checks, figures and models of pieces.
+
+    \b
+    ds2prof data manifest corpus/train -o train.csv --min-duration 1 --max-duration 15
+    ds2prof data stats train.csv
+    ds2prof data hash corpus && ds2prof data verify corpus
+    ds2prof data pieces train.csv -o pieces.model
+    """

@@ -1,0 +1,106 @@
+"""What the commands of ``ds2prof data`` share: how far they are, and the options that shape a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ds2prof.errors import ExistsError, UsageError
+from ds2prof.speech.manifests import FORMS, Utterance, by_duration, measured, pruned, write_manifest
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_MOST_SAID = 10
+"""Faults that are told one by one."""
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that is told how many are done and how many there are, and says so on standard error."""
+    from ds2prof.capture.processes import standard_streams
+    from ds2prof.cli.progress import Progress
+
+    progress = Progress(standard_streams()[1])
+    try:
+        yield lambda done, of: progress.show(lambda: f"{what}: {done:,} of {of:,}")
+    finally:
+        progress.done()
+
+
+def shaping(command: Command) -> Command:
+    """The command with the options of :func:`shape`."""
+    for option in reversed(
+        (
+            click.option(
+                "-o",
+                "--output",
+                required=True,
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="The manifest to write.",
+            ),
+            click.option(
+                "--form",
+                type=click.Choice(FORMS),
+                help="How it is written.  [default: json for a name that ends so, else csv]",
+            ),
+            click.option("--min-duration", type=float, metavar="SECONDS", help="Leave out what is shorter."),
+            click.option("--max-duration", type=float, metavar="SECONDS", help="Leave out what is longer."),
+            click.option("--unsorted", is_flag=True, help="Keep the order; else the shortest comes first."),
+            click.option("--absolute", is_flag=True, help="Write absolute paths, as the ancestors need them."),
+            click.option("--force", is_flag=True, help="Replace a manifest that is there."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def shape(
+    utterances: Sequence[Utterance],
+    *,
+    output: Path,
+    form: str | None,
+    min_duration: float | None,
+    max_duration: float | None,
+    unsorted: bool,
+    absolute: bool,
+    force: bool,
+) -> None:
+    """Writes the utterances, sorted and pruned, and says on standard error what became of them."""
+    refuse_output(output, force=force)
+    if min_duration is not None and max_duration is not None and min_duration > max_duration:
+        raise UsageError(f"--min-duration {min_duration:g}: is more than --max-duration {max_duration:g}")
+    with counted("durations") as progress:
+        known, faults = measured(utterances, progress=progress)
+    tell(faults)
+    kept = pruned(known, min_s=min_duration, max_s=max_duration)
+    if not kept:
+        raise UsageError(f"{output}: would be empty: none of {len(known):,} utterances has such a duration")
+    write_manifest(output, kept if unsorted else by_duration(kept), form=form, absolute=absolute)
+    hours = sum(utterance.dur_s or 0.0 for utterance in kept) / 3600
+    left_out = f"; {len(known) - len(kept):,} too short or too long" if len(kept) < len(known) else ""
+    unread = f"; {len(faults):,} could not be read" if faults else ""
+    click.echo(f"{output}: {len(kept):,} utterances, {hours:.2f} h{left_out}{unread}", err=True)
+
+
+def refuse_output(output: Path, *, force: bool) -> None:
+    """Nothing, if the file may be written.
+
+    Raises:
+        ExistsError: it exists, and ``force`` was not given.
+    """
+    if output.exists() and not force:
+        raise ExistsError(f"{output}: exists already; --force replaces it")
+
+
+def tell(faults: Sequence[str], *, most: int = _MOST_SAID) -> None:
+    """Says the first of some faults on standard error, and how many more there are."""
+    from ds2prof.report.text import cleaned
+
+    for fault in faults[:most]:
+        click.echo(f"ds2prof: {cleaned(fault)}", err=True)
+    if len(faults) > most:
+        click.echo(f"ds2prof: and {len(faults) - most:,} more like these", err=True)

@@ -1,0 +1,93 @@
+"""What a corpus is made of: hours, lengths, and characters that the symbols lack."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ds2prof.speech.alphabet import Symbols
+from ds2prof.speech.manifests import Utterance
+
+SCHEMA = "ds2prof-corpus/1"
+
+
+@dataclass(frozen=True)
+class CorpusStats:
+    """What a corpus is made of.
+
+    Attributes:
+        utterances: How many there are.
+        total_s: How long they are together.
+        min_s: The shortest.
+        median_s: Half of them are no longer.
+        max_s: The longest.
+        by_second: Second -> utterances of at least that and less than one more.
+        words: Words in all transcripts.
+        distinct_words: Different ones, as the symbols write them.
+        labels: Labels of all transcripts.
+        unknown: Character -> how often the transcripts have it and the symbols lack it.
+        with_unknown: Utterances with such characters.
+        empty: Utterances in which no label is left.
+    """
+
+    utterances: int
+    total_s: float
+    min_s: float
+    median_s: float
+    max_s: float
+    by_second: dict[int, int]
+    words: int
+    distinct_words: int
+    labels: int
+    unknown: dict[str, int]
+    with_unknown: int
+    empty: int
+
+    def document(self) -> dict[str, Any]:
+        """The figures as JSON has them."""
+        return {"schema": SCHEMA, **vars(self), "by_second": {str(at): n for at, n in self.by_second.items()}}
+
+
+def stats_of(
+    utterances: Sequence[Utterance], symbols: Symbols, *, progress: Callable[[int, int], None] | None = None
+) -> CorpusStats:
+    """The figures of some utterances, whose durations must be known.
+
+    Raises:
+        ReadError: a transcript cannot be read.
+    """
+    durations = [utterance.dur_s for utterance in utterances if utterance.dur_s is not None]
+    assert 0 < len(durations) == len(utterances)
+    unknown: Counter[str] = Counter()
+    distinct: set[str] = set()
+    words = labels = with_unknown = empty = 0
+    for number, utterance in enumerate(utterances):
+        spoken = utterance.spoken()
+        lacking = symbols.unknown(spoken)
+        unknown += lacking
+        with_unknown += bool(lacking)
+        written = symbols.normalized(spoken).split()
+        distinct.update(written)
+        words += len(written)
+        count = len(symbols.encode(spoken))
+        labels += count
+        empty += not count
+        if progress is not None:
+            progress(number + 1, len(utterances))
+    return CorpusStats(
+        utterances=len(utterances),
+        total_s=sum(durations),
+        min_s=min(durations),
+        median_s=statistics.median(durations),
+        max_s=max(durations),
+        by_second=dict(sorted(Counter(int(dur_s) for dur_s in durations).items())),
+        words=words,
+        distinct_words=len(distinct),
+        labels=labels,
+        unknown=dict(unknown.most_common()),
+        with_unknown=with_unknown,
+        empty=empty,
+    )

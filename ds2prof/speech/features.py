@@ -1,0 +1,284 @@
+"""Features of speech: the log-spectrogram of DeepSpeech2 and the stacked log-mel features of RNN-T.
+
+Both begin with the short-time Fourier transform with centred windows: the samples are mirrored at both ends by half a
+transform, and frame ``i`` is centred on sample ``i * stride``. So ``n`` samples give exactly ``1 + n // stride``
+frames.
+
+``log-spectrogram`` (deepspeech.pytorch): log(1 + |STFT|), then the mean of all values of the utterance is subtracted
+and they are divided by their standard deviation (n - 1 in its denominator). Its windows are the symmetric ones that
+``scipy.signal`` gave the ancestor, and 20 ms at 16 kHz make 320 / 2 + 1 = 161 bins.
+
+``log-mel`` (NVIDIA's RNN-T): silence cut off both ends, dither, pre-emphasis, |STFT|^2 with the window in the middle of a longer transform, a
+filter bank on Slaney's mel scale with filters of equal area, the natural logarithm of no less than 1e-20, and mean and
+standard deviation (n in its denominator) of each bin by itself. Frames are then stacked: each new frame holds
+``stack`` old ones, earliest first and zeros behind the end, and is filled with zeros to ``pad_bins_to``.
+
+Shapes: F bins, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Features = NDArray[np.float32]
+
+WINDOWS: Final[dict[str, Callable[[int], NDArray[np.float64]]]] = {
+    "hamming": np.hamming,
+    "hann": np.hanning,
+    "blackman": np.blackman,
+    "bartlett": np.bartlett,
+}
+"""Window -> its symmetric form of so many samples."""
+
+_STRETCH_SAMPLES: Final = 2048
+_SMALLEST_POWER: Final = 1e-20
+_SMALLEST_DEVIATION: Final = 1e-8
+"""What varies less is silence: it becomes zeros and no noise blown up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """How samples become features.
+
+    Attributes:
+        kind: Which of the two forms above.
+        sample_rate_hz: The rate that all audio is brought to.
+        window_ms: Length of a window.
+        stride_ms: From one window's centre to the next.
+        window: One of :data:`WINDOWS`.
+        normalize: Whether mean and standard deviation are taken out.
+        fft_points: Length of the transform; None is the window's own.
+        mel_bins: Filters of the mel bank.
+        preemphasis: Share of the sample before that is subtracted from each; 0 is none.
+        trim_db: What is so far below the loudest stretch counts as silence at both ends and is cut off; None keeps it.
+        dither: Standard deviation of the noise added to samples within -1 to 1, where random numbers are given.
+        stack: Frames that make one.
+        pad_bins_to: Bins that a stacked frame is filled to with zeros; 0 leaves it.
+    """
+
+    kind: Literal["log-spectrogram", "log-mel"] = "log-spectrogram"
+    sample_rate_hz: int = 16_000
+    window_ms: int = 20
+    stride_ms: int = 10
+    window: str = "hamming"
+    normalize: bool = True
+    fft_points: int | None = None
+    mel_bins: int = 80
+    preemphasis: float = 0.0
+    trim_db: float | None = None
+    dither: float = 0.0
+    stack: int = 1
+    pad_bins_to: int = 0
+
+    def __post_init__(self) -> None:
+        """Sees to it that the parts go together."""
+        assert self.window in WINDOWS, self.window
+        assert self.transform_samples >= self.window_samples > 0
+        assert min(self.stride_samples, self.stack) > 0
+        assert not self.pad_bins_to or self.pad_bins_to >= self.stack * self.spectrum_bins
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of a window."""
+        return self.sample_rate_hz * self.window_ms // 1000
+
+    @property
+    def stride_samples(self) -> int:
+        """Samples from one window to the next."""
+        return self.sample_rate_hz * self.stride_ms // 1000
+
+    @property
+    def transform_samples(self) -> int:
+        """Samples of a Fourier transform."""
+        return self.fft_points or self.window_samples
+
+    @property
+    def spectrum_bins(self) -> int:
+        """Bins of a frame before stacking."""
+        return self.mel_bins if self.kind == "log-mel" else self.transform_samples // 2 + 1
+
+    @property
+    def bins(self) -> int:
+        """Bins of a frame as the model gets it."""
+        return self.pad_bins_to or self.stack * self.spectrum_bins
+
+    @property
+    def frame_ms(self) -> int:
+        """From one frame as the model gets it to the next."""
+        return self.stack * self.stride_ms
+
+    def spectrum_frames(self, samples: int) -> int:
+        """Frames of so many samples before stacking."""
+        return 1 + samples // self.stride_samples
+
+    def frames(self, samples: int) -> int:
+        """Frames of so many samples as the model gets them."""
+        return -(-self.spectrum_frames(samples) // self.stack)
+
+
+LOG_SPECTROGRAM: Final = FeatureConfig()
+"""DeepSpeech2's: 161 bins every 10 ms."""
+
+STACKED_LOG_MEL: Final = FeatureConfig(
+    kind="log-mel",
+    window="hann",
+    fft_points=512,
+    preemphasis=0.97,
+    trim_db=-60.0,
+    dither=1e-5,
+    stack=3,
+    pad_bins_to=256,
+)
+"""RNN-T's: 80 mel bins, three frames stacked to 240 and filled to 256, every 30 ms."""
+
+FEATURES: Final = {"log-spectrogram": LOG_SPECTROGRAM, "log-mel": STACKED_LOG_MEL}
+"""Name -> features."""
+
+
+def features(
+    samples: Samples,
+    config: FeatureConfig,
+    *,
+    rng: np.random.Generator | None = None,
+    masked: Callable[[Features], Features] | None = None,
+) -> Features:
+    """The features (F, T) of an utterance.
+
+    Args:
+        samples: At the rate of ``config``, in -1 to 1.
+        config: How.
+        rng: Where dither is drawn from; without it there is none, as in evaluation.
+        masked: What is done to the spectrum before it is stacked, such as SpecAugment.
+    """
+    spect_FT = spectrum(samples, config, rng=rng)
+    if masked is not None:
+        spect_FT = masked(spect_FT)
+    return stacked(spect_FT, config)
+
+
+def spectrum(samples: Samples, config: FeatureConfig, *, rng: np.random.Generator | None = None) -> Features:
+    """The normalized spectrum (F, T) of an utterance, not yet stacked."""
+    samples = np.asarray(samples, dtype=np.float32)
+    if config.trim_db is not None:
+        samples = trimmed(samples, config.trim_db)
+    if config.dither and rng is not None:
+        samples = samples + np.float32(config.dither) * rng.standard_normal(len(samples), dtype=np.float32)
+    if config.preemphasis:
+        samples = preemphasized(samples, config.preemphasis)
+    magnitude_TF = _magnitudes(samples, config)
+    if config.kind == "log-mel":
+        power_TF = np.square(magnitude_TF) @ _mel_bank(config).T
+        spect_FT = np.log(np.maximum(power_TF, np.float32(_SMALLEST_POWER))).T
+        return _normalized(spect_FT, axis=1, ddof=0) if config.normalize else np.ascontiguousarray(spect_FT)
+    spect_FT = np.log1p(magnitude_TF).T
+    return _normalized(spect_FT, axis=None, ddof=1) if config.normalize else np.ascontiguousarray(spect_FT)
+
+
+def trimmed(samples: Samples, cutoff_db: float) -> Samples:
+    """The samples from the first to the last stretch that is not silent; all of them where nothing stands out.
+
+    A stretch is 2,048 samples (128 ms at 16 kHz) and silent if its mean power is more than ``-cutoff_db`` below that
+    of the loudest.
+    """
+    length = min(_STRETCH_SAMPLES, len(samples))
+    energy = np.concatenate(([0.0], np.cumsum(np.square(samples, dtype=np.float64))))
+    power = energy[length:] - energy[: len(energy) - length]
+    loud = np.flatnonzero(power >= power.max() * 10 ** (cutoff_db / 10))
+    return samples[loud[0] : loud[-1] + length]
+
+
+def preemphasized(samples: Samples, share: float) -> Samples:
+    """Each sample less ``share`` of the one before it; the first has itself before it."""
+    before = np.concatenate((samples[:1], samples[:-1]))
+    return samples - np.float32(share) * before
+
+
+def stacked(spect_FT: Features, config: FeatureConfig) -> Features:
+    """Frames stacked and filled up as ``config`` says."""
+    if config.stack == 1 and not config.pad_bins_to:
+        return spect_FT
+    bins, frames = spect_FT.shape
+    groups = -(-frames // config.stack)
+    whole_FT = np.zeros((bins, groups * config.stack), dtype=np.float32)
+    whole_FT[:, :frames] = spect_FT
+    stacked_FT = np.zeros((config.bins, groups), dtype=np.float32)
+    stacked_FT[: bins * config.stack] = (
+        whole_FT.reshape(bins, groups, config.stack).transpose(2, 0, 1).reshape(-1, groups)
+    )
+    return stacked_FT
+
+
+def _magnitudes(samples: Samples, config: FeatureConfig) -> Features:
+    """|STFT| (T, F) with centred windows."""
+    length, stride = config.transform_samples, config.stride_samples
+    mirrored = np.pad(samples, length // 2, mode="reflect" if len(samples) > 1 else "edge")
+    windows_TN = np.lib.stride_tricks.sliding_window_view(mirrored, length)[::stride]
+    windows_TN = windows_TN[: config.spectrum_frames(len(samples))]
+    return np.abs(np.fft.rfft(windows_TN * _window(config))).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _window(config: FeatureConfig) -> NDArray[np.float32]:
+    """The window in the middle of a transform's length."""
+    window = WINDOWS[config.window](config.window_samples)
+    before = (config.transform_samples - config.window_samples) // 2
+    whole = np.zeros(config.transform_samples, dtype=np.float32)
+    whole[before : before + config.window_samples] = window
+    return whole
+
+
+def _normalized(spect_FT: Features, *, axis: int | None, ddof: int) -> Features:
+    """Values less their mean, divided by their standard deviation, along an axis or over all; zeros where silent."""
+    values = spect_FT.astype(np.float64)
+    values -= values.mean(axis=axis, keepdims=True)
+    count = values.size if axis is None else values.shape[axis]
+    deviation = np.sqrt(np.square(values).sum(axis=axis, keepdims=True) / max(count - ddof, 1))
+    silent = deviation < _SMALLEST_DEVIATION
+    values /= np.where(silent, 1.0, deviation)
+    return np.ascontiguousarray(np.where(silent, 0.0, values), dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
+def _mel_bank(config: FeatureConfig) -> NDArray[np.float32]:
+    """The filter bank (mel bins, bins) from 0 Hz to half the sample rate."""
+    return mel_bank(config.mel_bins, config.transform_samples, config.sample_rate_hz)
+
+
+def mel_bank(mel_bins: int, fft_points: int, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Triangular filters (mel bins, bins) on Slaney's mel scale, each of the same area.
+
+    Filter ``m`` rises from edge ``m`` to edge ``m + 1`` and falls to edge ``m + 2``; the edges are equally spaced in
+    mel from 0 Hz to half the sample rate, and a filter's peak is 2 / (its width in Hz).
+    """
+    nyquist_hz = sample_rate_hz / 2
+    edges_hz = _hz_of_mel(np.linspace(0.0, _mel_of_hz(np.array(nyquist_hz)), mel_bins + 2))
+    bins_hz = np.linspace(0.0, nyquist_hz, fft_points // 2 + 1)
+    low_hz, peak_hz, high_hz = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
+    rising = (bins_hz - low_hz) / (peak_hz - low_hz)
+    falling = (high_hz - bins_hz) / (high_hz - peak_hz)
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    return (triangles * 2.0 / (high_hz - low_hz)).astype(np.float32)
+
+
+_BREAK_HZ: Final = 1000.0
+_LINEAR_HZ_PER_MEL: Final = 200.0 / 3
+_LOG_STEP: Final = np.log(6.4) / 27.0
+"""Slaney's scale (Auditory Toolbox, 1998): linear to 1 kHz, from there 27 steps for a factor of 6.4."""
+
+
+def _mel_of_hz(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = np.log(np.maximum(frequency_hz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
+    return np.minimum(frequency_hz, _BREAK_HZ) / _LINEAR_HZ_PER_MEL + above
+
+
+def _hz_of_mel(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    break_mel = _BREAK_HZ / _LINEAR_HZ_PER_MEL
+    linear_hz = np.minimum(mel, break_mel) * _LINEAR_HZ_PER_MEL
+    return linear_hz * np.exp(np.maximum(mel - break_mel, 0.0) * _LOG_STEP)

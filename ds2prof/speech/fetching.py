@@ -1,0 +1,341 @@
+"""Files from the network, whole and verified: resumed where they broke off, from the next mirror where one is broken.
+
+A file under its own name is complete and has been verified. Until then it is ``NAME.part``, beside a ``NAME.part.json``
+that says which version of the file its bytes are of, so whatever ends a download, the next one goes on from there::
+
+    {"url": "https://...", "validator": "\\"5a1b\\"", "total_bytes": 337926286}
+
+Where no digest of a file is published, the digest of its first download is written beside it as ``NAME.sha256`` (for
+``sha256sum -c``), and from then on that one counts: it shows a change, not that the first download was right.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from ds2prof.errors import Ds2profError
+from ds2prof.speech.fetching_checks import DigestError, Digests, check_kind, verify
+from ds2prof.speech.fetching_http import Answer, BrokenError, RefusedError, StaleError, asking, check_url, translated
+from ds2prof.units import format_bytes
+
+_PIECE_BYTES: Final = 1 << 18
+_GAIN_BYTES: Final = 1 << 16
+"""A try that brought this much was no failure: the count of failures begins anew."""
+_RATE_WINDOW_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file and where it can be had.
+
+    Attributes:
+        name: The file's name on the disk.
+        urls: Its mirrors, in the order in which they are tried.
+        digests: What is published of its contents.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    digests: Digests = field(default_factory=Digests)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How far a download is. Unknown is None."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+    bytes_per_s: float | None
+
+    @property
+    def remaining_s(self) -> float | None:
+        """The time to the end at the present rate."""
+        if self.total_bytes is None or not self.bytes_per_s:
+            return None
+        return max(self.total_bytes - self.done_bytes, 0) / self.bytes_per_s
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a download behaves.
+
+    Attributes:
+        tries: Tries in a row that bring next to nothing, before a mirror is given up.
+        timeout_s: How long nothing may come.
+        pause_s: The wait before the second try; it doubles with each failure.
+        longest_pause_s: The longest wait; a server that asks for a longer one gets it up to here.
+        largest_bytes: No file is larger.
+        reserve_bytes: What is left free on the disk.
+        say: Is told, in a line, of what went wrong and will be tried again.
+        show: Is told how far it is, often.
+        sleep: Waits.
+        clock_s: A monotonic clock.
+    """
+
+    tries: int = 5
+    timeout_s: float = 30.0
+    pause_s: float = 1.0
+    longest_pause_s: float = 60.0
+    largest_bytes: int = 200 * 10**9
+    reserve_bytes: int = 10**9
+    say: Callable[[str], None] = lambda line: None
+    show: Callable[[Transfer], None] = lambda transfer: None
+    sleep: Callable[[float], None] = time.sleep
+    clock_s: Callable[[], float] = time.monotonic
+
+
+def fetch(source: Source, folder: Path, *, manner: Manner | None = None) -> Path:
+    """The file, whole and verified, in ``folder``; nothing is fetched where it lies there already.
+
+    Raises:
+        Ds2profError: no mirror delivered it, it lies there and is another one, or the disk has no room for it.
+        UsageError: an address cannot be fetched from.
+    """
+    manner = manner or Manner()
+    for url in source.urls:
+        check_url(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / source.name
+    with _alone(folder):
+        if path.exists():
+            _verify_present(path, source)
+            return path
+        failures = []
+        for url in source.urls:
+            try:
+                _from_mirror(url, source, _Part(path), manner)
+            except RefusedError as error:
+                failures.append(f"{url}: {error}")
+                manner.say(f"{url}: {error}")
+            else:
+                return path
+    raise Ds2profError(_no_mirror(source, failures))
+
+
+def verify_given(path: Path, digests: Digests) -> None:
+    """Nothing; the file that the user has is what it should be, as far as that is known.
+
+    Raises:
+        Ds2profError: it is not, or cannot be read.
+    """
+    try:
+        check_kind(path)
+        verify(path, digests)
+    except DigestError as error:
+        raise Ds2profError(f"{path}: {error}; fetch it anew") from None
+    except OSError as error:
+        raise Ds2profError(f"{path}: {error.strerror or error}") from None
+
+
+class _Part:
+    """The file as far as it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.whole = path
+        self.path = path.with_name(path.name + ".part")
+        self._note = path.with_name(path.name + ".part.json")
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is there."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def known(self) -> tuple[str | None, str | None, int | None]:
+        """Address, validator and whole size of the version that is partly there."""
+        try:
+            found = json.loads(self._note.read_text(encoding="utf-8"))
+            url, validator, total = found["url"], found["validator"], found["total_bytes"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return None, None, None
+        right = isinstance(url, str) and isinstance(validator, str | None) and isinstance(total, int | None)
+        return (url, validator, total) if right else (None, None, None)
+
+    def note(self, url: str, validator: str | None, total_bytes: int | None) -> None:
+        """Writes down which version it is, before the first byte of it."""
+        about = {"url": url, "validator": validator, "total_bytes": total_bytes}
+        partial = self._note.with_name(self._note.name + ".new")
+        partial.write_text(json.dumps(about), encoding="utf-8")
+        partial.replace(self._note)
+
+    def discard(self) -> None:
+        """Forgets it."""
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def complete(self) -> None:
+        """Gives it its name."""
+        self.path.replace(self.whole)
+        self._note.unlink(missing_ok=True)
+
+
+def _from_mirror(url: str, source: Source, part: _Part, manner: Manner) -> None:
+    """Nothing; the file lies there, from this mirror.
+
+    Raises:
+        RefusedError: this mirror does not deliver it.
+    """
+    failures = 0
+    while True:
+        before = part.size_bytes
+        try:
+            resumed = _receive(url, source, part, manner)
+            _accept(part, source, resumed=resumed)
+            return
+        except BrokenError as error:
+            if isinstance(error, StaleError):
+                part.discard()
+            failures = 1 if part.size_bytes >= before + _GAIN_BYTES else failures + 1
+            if failures >= manner.tries:
+                raise RefusedError(f"{error}; given up after {failures} tries in a row") from None
+            pause_s = min(max(manner.pause_s * 2 ** (failures - 1), error.wait_s), manner.longest_pause_s)
+            manner.say(f"{url}: {error}; trying again in {pause_s:.0f} s, {format_bytes(part.size_bytes)} are here")
+            manner.sleep(pause_s)
+
+
+def _receive(url: str, source: Source, part: _Part, manner: Manner) -> bool:
+    """Whether bytes of an earlier try are in the file, which is as long as the server said.
+
+    Raises:
+        BrokenError: it is not complete yet.
+        RefusedError: this mirror does not deliver it.
+    """
+    _, _, known_total = part.known()
+    if known_total is not None and part.size_bytes == known_total:
+        return True  # it was ended between its last byte and its digest
+    start, validator = _beginning(url, source, part)
+    with asking(
+        url, start=start, validator=validator, timeout_s=manner.timeout_s, may_weaken=source.digests.known
+    ) as answer:
+        total = answer.total_bytes
+        if answer.start:
+            _check_same(answer, known_total, validator)
+            total = total if total is not None else known_total
+        _check_room(total, part.size_bytes if answer.start else 0, source, folder=part.path.parent, manner=manner)
+        if not answer.start:
+            part.discard()
+        part.note(url, answer.validator, total)
+        with part.path.open("ab") as file:
+            _copy(answer, file, source, total_bytes=total, manner=manner)
+    if total is not None and part.size_bytes < total:
+        raise BrokenError("the connection ended early")
+    return answer.start > 0
+
+
+def _check_same(answer: Answer, known_total: int | None, validator: str | None) -> None:
+    if known_total is not None and answer.total_bytes not in (None, known_total):
+        raise StaleError("has a file of another size now")
+    if validator is not None and answer.validator not in (None, validator):
+        raise StaleError("has another version of the file now")
+
+
+def _beginning(url: str, source: Source, part: _Part) -> tuple[int, str | None]:
+    """The byte to go on from, and the version to ask for.
+
+    Another mirror's copy, or one that has no validator, can only be joined where a published digest decides in the end.
+    """
+    size = part.size_bytes
+    known_url, validator, total = part.known()
+    if not size or known_url is None or (total is not None and size >= total):
+        return 0, None
+    if url == known_url and validator is not None:
+        return size, validator
+    return (size, None) if source.digests.known and total is not None else (0, None)
+
+
+def _copy(answer: Answer, file: IO[bytes], source: Source, *, total_bytes: int | None, manner: Manner) -> None:
+    done = answer.start
+    lately = deque([(manner.clock_s(), done)])
+    while True:
+        with translated():
+            piece = answer.stream.read1(_PIECE_BYTES)
+        if not piece:
+            return
+        file.write(piece)
+        done += len(piece)
+        if done > manner.largest_bytes:
+            raise RefusedError(f"sends more than {format_bytes(manner.largest_bytes)}, which no file here has")
+        lately.append((manner.clock_s(), done))
+        while len(lately) > 2 and lately[-1][0] - lately[0][0] > _RATE_WINDOW_S:
+            lately.popleft()
+        time_s, gained = lately[-1][0] - lately[0][0], done - lately[0][1]
+        manner.show(Transfer(source.name, done, total_bytes, gained / time_s if time_s > 0 else None))
+
+
+def _check_room(total_bytes: int | None, have_bytes: int, source: Source, *, folder: Path, manner: Manner) -> None:
+    if total_bytes is None:
+        return
+    if total_bytes > manner.largest_bytes:
+        raise RefusedError(f"announces {format_bytes(total_bytes)}, more than any file here has")
+    needed = total_bytes - have_bytes
+    free = shutil.disk_usage(folder).free
+    if free - needed < manner.reserve_bytes:
+        raise Ds2profError(
+            f"{folder}: {format_bytes(free)} are free, {source.name} needs another {format_bytes(needed)} and "
+            f"{format_bytes(manner.reserve_bytes)} are to stay free; make room, or give another --target-dir"
+        )
+
+
+def _accept(part: _Part, source: Source, *, resumed: bool) -> None:
+    """Nothing; what was received is what it should be, and has its name.
+
+    Raises:
+        StaleError: it is not, and parts of several tries are in it.
+        RefusedError: it is not, and all of it came in one try.
+    """
+    try:
+        check_kind(part.path, name=source.name)
+        verify(part.path, source.digests, remembered=part.whole)
+    except DigestError as error:
+        part.discard()
+        if resumed:
+            raise StaleError(f"{error}; the parts do not belong together") from None
+        raise RefusedError(str(error)) from None
+    part.complete()
+
+
+def _verify_present(path: Path, source: Source) -> None:
+    try:
+        check_kind(path)
+        verify(path, source.digests, remembered=path)
+    except DigestError as error:
+        raise Ds2profError(f"{path}: {error}; remove it, and it is fetched anew") from None
+
+
+def _no_mirror(source: Source, failures: list[str]) -> str:
+    if not failures:
+        return f"{source.name}: no mirror is known; give one with --mirror, or the file itself with --archive"
+    if len(failures) == 1:
+        return f"{failures[0]}; what has come so far stays; give another --mirror, or try again later"
+    return f"{source.name}: none of {len(failures)} mirrors delivered it, the last: {failures[-1]}"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process fetches into the folder meanwhile.
+
+    Raises:
+        Ds2profError: one does.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise Ds2profError(f"{folder}: another process downloads into it; wait for that one") from None
+            # Some network file systems have no locks: then nobody is kept out.
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,118 @@
+"""Floating-point operations by formula: what a layer's shapes say it computes. Needs no PyTorch.
+
+A multiplication and the addition of its product are 2 FLOP. Products of matrices and convolutions are counted, and
+nothing that works on each value alone: no bias, normalization, activation or gate. That is what PyTorch's
+``FlopCounterMode`` counts too, as far as it goes. It does not see into recurrent layers that run as one operator
+(cuDNN's, MIOpen's and oneDNN's) nor into CTC; of those the first are counted here like any other product, the second
+by :func:`ctc_flop` alone.
+
+**Two counts.** The *model's* FLOP are those of true frames, however they are computed. The *executed* FLOP are those of
+the batch as it is laid out: padding too, except where a packed recurrence leaves it out, and the products with an
+identity that stand in for cuDNN's skip-input mode. The ratio of a peak that the model's FLOP reach (MFU) says how well
+the chip was used for the task; that of the executed FLOP (HFU), how well it was kept at work.
+
+**Backward.** A product Y = XW has two in its backward pass, for the gradients of X and of W, each as large as itself:
+twice the forward pass. The first layer's X is the input, whose gradient nobody asks for: there it is once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ds2prof.train.presets import Cell, Convolution
+
+FLOP_PER_MULTIPLY_ADD: Final = 2
+GATES: Final[dict[Cell, int]] = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
+"""Cell -> products of its input, and as many of its state, in each step."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How many frames of a batch a layer gives, all utterances together.
+
+    Attributes:
+        true: Without padding.
+        laid_out: With it; as many as ``true`` where the model's own FLOP are asked for.
+        executed: Whether everything that is executed counts, or the model's own FLOP alone.
+    """
+
+    true: int
+    laid_out: int
+    executed: bool
+
+
+def frames_of(counts: Sequence[int], *, padded: bool) -> Frames:
+    """The frames of a batch with so many true frames for each utterance."""
+    true = sum(counts)
+    return Frames(true, laid_out=len(counts) * max(counts, default=0) if padded else true, executed=padded)
+
+
+def convolution_flop(convolution: Convolution, *, channels: int, bins: int, frames: int) -> int:
+    """FLOP of a convolution of ``channels`` that gives ``frames`` of ``bins``: 2 Cin kF kT for each value given.
+
+    Taps that lie in the padding of the border count like all others, as they do in FlopCounterMode.
+    """
+    taps = channels * convolution.kernel[0] * convolution.kernel[1]
+    return FLOP_PER_MULTIPLY_ADD * taps * convolution.channels * bins * frames
+
+
+def linear_flop(inputs: int, outputs: int, rows: int) -> int:
+    """FLOP of a linear layer on ``rows`` vectors: 2 D H for each."""
+    return FLOP_PER_MULTIPLY_ADD * inputs * outputs * rows
+
+
+def recurrence_flop(cell: Cell, inputs: int, hidden: int, *, directions: int, frames: int) -> int:
+    """FLOP of a recurrent layer: 2 G H (D + H) for each frame and direction, G gates; with D = 0, of its state alone.
+
+    The first step's product with a state of zeros is among them, since it is computed.
+    """
+    return directions * linear_flop(inputs + hidden, GATES[cell] * hidden, frames)
+
+
+def lookahead_flop(context: int, features: int, *, frames: int) -> int:
+    """FLOP of a convolution over time of each feature by itself: 2 K H for each frame."""
+    return FLOP_PER_MULTIPLY_ADD * context * features * frames
+
+
+def backward_flop(forward: Mapping[str, int], *, input_products: int) -> dict[str, int]:
+    """Layer -> FLOP of the backward pass.
+
+    Args:
+        forward: Layer -> FLOP of the forward pass, the first layer first.
+        input_products: Those of the first layer's FLOP that are products with the network's input.
+    """
+    backward = {name: 2 * flop for name, flop in forward.items()}
+    first = next(iter(forward))
+    backward[first] -= input_products
+    return backward
+
+
+CTC_STEP_FLOP: Final = 13
+"""Of one state in one frame: log(e^a + e^b + e^c) + d is 2 maxima, 3 differences, 3 exponentials, 2 sums, a logarithm,
+and 2 sums more."""
+
+
+def ctc_flop(counts: Sequence[int], label_counts: Sequence[int], *, vocabulary: int) -> dict[str, int]:
+    """FLOP of CTC for utterances of so many true frames and labels, those of the softmax before it included.
+
+    No product of matrices is among them, and an exponential or a logarithm counts as one, so they are no measure of a
+    chip's peak; they are given for the comparison with the network: a few in a million.
+
+    With T frames, V symbols and S = 2 U + 1 states (U labels with blanks around them):
+
+    * log-softmax, T (4 V): the maximum and the difference V each less one maximum, the exponential V, the sum V - 1, the
+      logarithm 1, its sum with the maximum 1, the difference V replacing the first: T (V - 1 + V + V + V - 1 + 1 + V);
+    * ``forward``, the recursion over a frame's states: 13 S for each frame but the first, and for the result 2 terms,
+      7 FLOP;
+    * ``backward``: the recursion from the other end, 13 S for each frame but the last; for each frame and state the
+      product of both put to its symbol's sum, in logarithms 7 and 1; for each frame and symbol 3 (probability less
+      share, scaled).
+    """
+    forward = backward = 0
+    for frames, labels in zip(counts, label_counts, strict=True):
+        states = 2 * labels + 1
+        forward += frames * (5 * vocabulary - 1) + CTC_STEP_FLOP * states * (frames - 1) + 7
+        backward += CTC_STEP_FLOP * states * (frames - 1) + 8 * states * frames + 3 * vocabulary * frames
+    return {"forward": forward, "backward": backward}
