@@ -69,7 +69,7 @@ def test_each_layer_keeps_activations_for_the_backward_pass(tmp_path: Path) -> N
     path = tmp_path / "memory_bs2.csv"
     capture_nano(path)
     kept = {row["layer"]: row["kept_bytes"] for row in memory.layers(read(path, tables=("memory",))).rows()}
-    for layer in ("conv.0.normalization", "conv.1.convolution", "rnn.0.lstm", "rnn.1.lstm", "head.linear"):
+    for layer in ("conv.0.normalization", "conv.1.convolution", "rnn.0.recurrence", "rnn.1.recurrence", "head.linear"):
         assert kept[layer]
 
 

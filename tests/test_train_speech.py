@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections import Counter
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 
 from ds2prof.errors import UsageError
 from ds2prof.speech.synthetic_config import SyntheticConfig
-from ds2prof.train.speech import Batch, SyntheticSpeech
+from ds2prof.train.batches import Batch, endless
+from ds2prof.train.distributed import Ranks
+from ds2prof.train.presets import PRESETS
+from ds2prof.train.speech import SyntheticSpeech, synthetic_batches
 
 
-def speech(batch_size: int = 4, *, divisor: int = 20, seed: int = 1) -> SyntheticSpeech:
-    return SyntheticSpeech(SyntheticConfig(divisor), batch_size, input_bins=7, vocabulary=29, seed=seed)
+def speech(batch_size: int = 4, *, divisor: int = 20, seed: int = 1, **options: Any) -> SyntheticSpeech:
+    config = options.pop("config", SyntheticConfig(divisor))
+    return SyntheticSpeech(config, batch_size, input_bins=7, vocabulary=29, seed=seed, **options)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -28,45 +32,37 @@ def same(one: Batch, other: Batch) -> bool:
     )
 
 
-def test_the_corpus_has_deepmarks_hours_and_lengths() -> None:
-    corpus = speech(divisor=1)
-    assert len(corpus.frames) == 128_000
-    assert corpus.frames.sum() / 100 == 760_320
-    assert corpus.labels.mean() == pytest.approx(76.3, abs=0.05)
-    assert Counter(corpus.frames.tolist())[500] == 14 * 1280
-
-
 def test_a_divisor_scales_frames_and_labels() -> None:
     corpus = speech(divisor=5)
-    assert (corpus.frames.min(), corpus.frames.max()) == (20, 300)
-    assert (corpus.labels.min(), corpus.labels.max()) == (1, 41)
+    assert (corpus.corpus.frames.min(), corpus.corpus.frames.max()) == (20, 300)
+    assert (corpus.corpus.labels.min(), corpus.corpus.labels.max()) == (1, 41)
 
 
 def test_the_same_seed_gives_the_same_batches_whatever_the_global_random_state() -> None:
-    first = list(islice(speech(), 3))
+    first = list(islice(endless(speech()), 3))
     torch.rand(5)
     np.random.default_rng().random(5)
-    assert all(same(one, other) for one, other in zip(first, islice(speech(), 3), strict=True))
+    assert all(same(one, other) for one, other in zip(first, islice(endless(speech()), 3), strict=True))
 
 
 def test_another_seed_gives_other_batches() -> None:
-    assert not same(next(iter(speech(seed=1))), next(iter(speech(seed=2))))
+    assert not same(speech(seed=1).bin(3), speech(seed=2).bin(3))
 
 
 def test_drawing_batches_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state()
-    next(iter(speech()))
+    speech().bin(0)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_an_utterance_is_the_same_in_every_batch_size() -> None:
-    (large_FT, large_labels), (small_FT, small_labels) = (speech(size).utterance(77) for size in (8, 3))
-    assert np.array_equal(large_FT, small_FT)
-    assert np.array_equal(large_labels, small_labels)
+    large, small = (speech(size).utterance(77) for size in (8, 3))
+    assert np.array_equal(large.features_FT, small.features_FT)
+    assert np.array_equal(large.labels, small.labels)
 
 
 def test_labels_are_never_the_blank_and_reach_the_last_symbol() -> None:
-    labels = torch.cat([batch.labels for batch in islice(speech(64, divisor=1), 5)])
+    labels = torch.cat([batch.labels for batch in speech(64, divisor=1).epoch(0, 1995)])
     assert (labels.min().item(), labels.max().item()) == (1, 28)
 
 
@@ -83,7 +79,7 @@ def test_a_bin_is_consecutive_utterances_longest_first_and_zero_behind_their_end
     corpus = speech(batch_size)
     number %= corpus.bins
     batch = corpus.bin(number)
-    expected = corpus.frames[number * batch_size : (number + 1) * batch_size][::-1].tolist()
+    expected = corpus.corpus.frames[number * batch_size : (number + 1) * batch_size][::-1].tolist()
     assert list(batch.frame_counts) == expected == batch.frames_B.tolist()
     assert expected == sorted(expected, reverse=True)
     for row, frames in enumerate(expected):
@@ -104,7 +100,7 @@ def test_speech_and_padding_are_counted_apart() -> None:
 def test_an_epoch_visits_every_bin_once_and_the_next_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = speech(1000)
     monkeypatch.setattr(corpus, "bin", lambda number: number)
-    visited = list(islice(corpus, 2 * corpus.bins))
+    visited = list(islice(endless(corpus), 2 * corpus.bins))
     first, second = visited[: corpus.bins], visited[corpus.bins :]
     assert sorted(first) == sorted(second) == list(range(128))
     assert first != second
@@ -113,3 +109,38 @@ def test_an_epoch_visits_every_bin_once_and_the_next_in_another_order(monkeypatc
 def test_a_batch_larger_than_the_corpus_is_refused() -> None:
     with pytest.raises(UsageError, match="128000 utterances"):
         speech(128_001)
+
+
+def test_an_epoch_can_be_entered_at_any_batch() -> None:
+    corpus = speech(10_000)
+    whole = [batch.numbers for batch in corpus.epoch(3)]
+    assert [batch.numbers for batch in speech(10_000).epoch(3, 9)] == whole[9:]
+    assert len(corpus) == len(whole) == 12
+
+
+def test_ranks_together_take_the_batch_of_one_process() -> None:
+    alone = speech(8).bin(5)
+    ranks = [speech(4, rank=rank, world_size=2).bin(5) for rank in range(2)]
+    assert sorted(ranks[0].numbers + ranks[1].numbers) == sorted(alone.numbers)
+    assert not set(ranks[0].numbers) & set(ranks[1].numbers)
+
+
+def test_one_utterance_held_is_all_that_a_batch_has() -> None:
+    batch = speech(3, config=SyntheticConfig(held=90_000)).bin(7)
+    assert batch.numbers == (90_000,) * 3
+    assert torch.equal(batch.spect_BFT[0], batch.spect_BFT[2])
+    assert batch.padded_frames == batch.audio_frames
+
+
+def test_ascending_speech_starts_with_the_shortest() -> None:
+    first = next(iter(speech(4, config=SyntheticConfig(order="ascending")).epoch(2)))
+    assert first.numbers == (3, 2, 1, 0)
+
+
+def test_the_transducers_speech_has_its_features_its_frames_and_no_blank() -> None:
+    preset = PRESETS["rnnt"]
+    batch = synthetic_batches(preset, 16, seed=1, ranks=Ranks(rank=1, world_size=2)).bin(3999)
+    assert batch.spect_BFT.shape == (16, 256, 500)
+    assert batch.audio_ms == 16 * 15_000
+    assert set(batch.label_counts) == {69}
+    assert batch.labels.max() < preset.model.blank

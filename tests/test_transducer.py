@@ -421,16 +421,17 @@ def test_it_learns_to_read_off_what_is_said() -> None:
     config = replace(NANO, encoder_hidden=32, prediction_hidden=16, joint_hidden=32)
     torch.default_generator.manual_seed(1)
     model, task = Transducer(config), TransducerTask(config)
-    optimizer = make_optimizer(model, OptimizerConfig("adamw", learning_rate=0.01, weight_decay=0.0))
+    optimizer = make_optimizer(model, OptimizerConfig("adamw", learning_rate=0.02, weight_decay=0.0))
     first = last = 0.0
-    for step in range(150):
+    for step in range(200):
         optimizer.zero_grad()
         loss = task.loss(model(*task.inputs(batch)), batch)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         first, last = (loss.item() if step == 0 else first), loss.item()
     assert first > 5
-    assert last < 0.1
+    assert last < 0.05
     decoded = task.decode(model.eval(), batch)
     assert [list(each.symbols) for each in decoded] == [words[number] for number in batch.numbers]
     # A piece is said once its first stacked frame is there: not before its tone begins.

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
+    "download": ("ds2prof.cli.data_download", "Fetch and lay out LibriSpeech, AN4, TED-LIUM, VoxForge, Common Voice."),
     "manifest": ("ds2prof.cli.data_manifest", "List the speech in folders: sounds, transcripts, durations."),
     "merge": ("ds2prof.cli.data_merge", "Merge, sort, prune and convert manifests."),
     "stats": ("ds2prof.cli.data_stats", "Say what a corpus is made of: hours, lengths, strange characters."),

@@ -45,7 +45,7 @@ def shaping(command: Command) -> Command:
             click.option(
                 "--form",
                 type=click.Choice(FORMS),
-                help="How it is written.  [default: json for a name that ends so, else csv]",
+                help="How it is written.  [default: csv; json, or rnnt where it must be, for a name that ends in .json]",
             ),
             click.option("--min-duration", type=float, metavar="SECONDS", help="Leave out what is shorter."),
             click.option("--max-duration", type=float, metavar="SECONDS", help="Leave out what is longer."),
@@ -80,10 +80,11 @@ def shape(
     if not kept:
         raise UsageError(f"{output}: would be empty: none of {len(known):,} utterances has such a duration")
     write_manifest(output, kept if unsorted else by_duration(kept), form=form, absolute=absolute)
-    hours = sum(utterance.dur_s or 0.0 for utterance in kept) / 3600
+    total_s = sum(utterance.dur_s or 0.0 for utterance in kept)
+    length = f"{total_s / 3600:.2f} h" if total_s >= 3600 else f"{total_s:.1f} s"
     left_out = f"; {len(known) - len(kept):,} too short or too long" if len(kept) < len(known) else ""
     unread = f"; {len(faults):,} could not be read" if faults else ""
-    click.echo(f"{output}: {len(kept):,} utterances, {hours:.2f} h{left_out}{unread}", err=True)
+    click.echo(f"{output}: {len(kept):,} utterances, {length}{left_out}{unread}", err=True)
 
 
 def refuse_output(output: Path, *, force: bool) -> None:

@@ -15,7 +15,7 @@ def corpus_text(stats: CorpusStats) -> str:
     per_s = stats.labels / stats.total_s
     lines = [
         f"utterances  {stats.utterances:,}",
-        f"duration    {stats.total_s / 3600:.2f} h ({stats.total_s:,.1f} s), "
+        f"duration    {stats.total_s:,.1f} s ({stats.total_s / 3600:.2f} h), "
         f"{stats.min_s:.2f} to {stats.max_s:.2f} s, median {stats.median_s:.2f} s",
         f"words       {stats.words:,}, {stats.distinct_words:,} different ones",
         f"labels      {stats.labels:,}, {per_s:.1f} a second",

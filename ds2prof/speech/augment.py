@@ -168,7 +168,8 @@ def stretched(samples: Samples, factor: float, *, sample_rate_hz: int) -> Sample
 
 def amplified(samples: Samples, gain_db: float) -> Samples:
     """The samples times 10^(gain / 20), clipped to what 16-bit integers hold."""
-    return np.clip(samples * np.float32(10 ** (gain_db / 20)), np.float32(-1.0), np.float32(32767 / 32768))
+    louder: Samples = np.clip(samples * np.float32(10 ** (gain_db / 20)), np.float32(-1.0), np.float32(32767 / 32768))
+    return louder
 
 
 def noisy(samples: Samples, noise: Samples, level: float) -> Samples:
@@ -252,4 +253,5 @@ def warped(spect_FT: Spectrum, warp_frames: int, *, rng: np.random.Generator) ->
     source = np.interp(np.arange(frames), (0.0, moved, frames - 1.0), (0.0, float(point), frames - 1.0))
     left = np.minimum(source.astype(np.int64), frames - 2)
     share = (source - left).astype(np.float32)
-    return spect_FT[:, left] * (1 - share) + spect_FT[:, left + 1] * share
+    moved_FT: Spectrum = spect_FT[:, left] * (1 - share) + spect_FT[:, left + 1] * share
+    return moved_FT

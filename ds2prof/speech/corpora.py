@@ -43,11 +43,13 @@ class Archive:
         subset: What it is called on the command line.
         name: The file's name, at every mirror.
         digests: What is published of its contents.
+        mirrors: The folders that it lies in, where that are not its corpus's.
     """
 
     subset: str
     name: str
     digests: Digests
+    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Corpus:
 
     def source(self, archive: Archive, mirrors: tuple[str, ...]) -> Source:
         """Where an archive is had: at the user's mirrors first, then at the known ones."""
-        urls = [at_mirror(mirror, archive.name) for mirror in (*mirrors, *self.mirrors)]
+        urls = [at_mirror(mirror, archive.name) for mirror in (*mirrors, *(archive.mirrors or self.mirrors))]
         return Source(archive.name, tuple(dict.fromkeys(urls)), archive.digests)
 
     def manifest_name(self, split: str) -> str:
@@ -156,7 +158,9 @@ CORPORA: Final = {
         name="librispeech",
         title="LibriSpeech",
         mirrors=_openslr(12),
-        archives=tuple(Archive(subset, f"{subset}.tar.gz", Digests(sha256, md5)) for subset, md5, sha256 in _LIBRISPEECH),
+        archives=tuple(
+            Archive(subset, f"{subset}.tar.gz", Digests(sha256, md5)) for subset, md5, sha256 in _LIBRISPEECH
+        ),
         standard=tuple(subset for subset, _, _ in _LIBRISPEECH),
         prefix="libri",
         pieces=librispeech_pieces,
@@ -176,22 +180,25 @@ CORPORA: Final = {
     "tedlium": Corpus(
         name="tedlium",
         title="TED-LIUM",
-        mirrors=(*_openslr(19), *_openslr(7), *_openslr(51)),
+        mirrors=(),
         archives=(
             Archive(
                 "release2",
                 "TEDLIUM_release2.tar.gz",
                 Digests("93281b5fcaaae5c88671c9d000b443cb3c7ea3499ad12010b3934ca41a7b9c58"),
+                _openslr(19),
             ),
             Archive(
                 "release1",
                 "TEDLIUM_release1.tar.gz",
                 Digests("30301975fd8c5cac4040c261c0852f57cfa8adbbad2ce78e77e4986957445f27"),
+                _openslr(7),
             ),
             Archive(
                 "release3",
                 "TEDLIUM_release-3.tgz",
                 Digests("ad1e454d14d1ad550bc2564c462d87c7a7ec83d4dc2b9210f22ab4973b9eccdb"),
+                _openslr(51),
             ),
         ),
         standard=("release2",),

@@ -86,7 +86,11 @@ def an4_pieces(folder: Path) -> Iterator[Piece]:
 def tedlium_pieces(folder: Path) -> Iterator[Piece]:
     """The segments of TED-LIUM. What is to be ignored in scoring is left out."""
     root = _one(folder, "TEDLIUM_release*")
-    for split, places in (("train", ("data", "train")), ("val", ("legacy/dev", "dev")), ("test", ("legacy/test", "test"))):
+    for split, places in (
+        ("train", ("data", "train")),
+        ("val", ("legacy/dev", "dev")),
+        ("test", ("legacy/test", "test")),
+    ):
         place = next((root / each for each in places if (root / each / "stm").is_dir()), None)
         if place is None:
             raise MissingDataError(f"{root.name}: has no {' or '.join(places)} with a folder stm")
@@ -164,8 +168,8 @@ def _segments(stm: Path, audio: Path, split: str) -> Iterator[Piece]:
 def spoken_words(words: str) -> str:
     """What is said in a segment of TED-LIUM, by its own marks.
 
-    ``<unk>``, ``{NOISE}`` and the like are no words, ``word(2)`` is the second pronunciation of ``word``, and `` 's`` is
-    written apart from its word. The ancestors kept the letters of all of these as if they had been said.
+    ``<unk>``, ``{NOISE}`` and the like are no words, ``word(2)`` is a second pronunciation, and `` 's`` is written
+    apart from its word. The ancestors kept the letters of all of these as if they had been said.
     """
     plain = unicodedata.normalize("NFKD", words)
     plain = re.sub(r"<[^>]*>|\{[^}]*\}|\[[^]]*\]|\(\d+\)", " ", plain)
@@ -175,8 +179,10 @@ def spoken_words(words: str) -> str:
 def _rows(table: Path, *, delimiter: str, columns: tuple[str, str]) -> Iterator[dict[str, str]]:
     """The named columns of a table, row by row."""
     lines = _lines(table)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.DictReader(lines, delimiter=delimiter, quoting=quoting, restval="")
+    if delimiter == "\t":  # a quotation mark is only itself there
+        reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+    else:
+        reader = csv.DictReader(lines, delimiter=delimiter, restval="")
     try:
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:

@@ -8,8 +8,8 @@ frames.
 and they are divided by their standard deviation (n - 1 in its denominator). Its windows are the symmetric ones that
 ``scipy.signal`` gave the ancestor, and 20 ms at 16 kHz make 320 / 2 + 1 = 161 bins.
 
-``log-mel`` (NVIDIA's RNN-T): silence cut off both ends, dither, pre-emphasis, |STFT|^2 with the window in the middle of a longer transform, a
-filter bank on Slaney's mel scale with filters of equal area, the natural logarithm of no less than 1e-20, and mean and
+``log-mel`` (NVIDIA's RNN-T): silence cut off both ends, dither, pre-emphasis, |STFT|^2 with the window in the middle of
+a longer transform, a filter bank on Slaney's mel scale with filters of equal area, the natural logarithm of no less than 1e-20, and mean and
 standard deviation (n in its denominator) of each bin by itself. Frames are then stacked: each new frame holds
 ``stack`` old ones, earliest first and zeros behind the end, and is filled with zeros to ``pad_bins_to``.
 
@@ -19,12 +19,13 @@ Shapes: F bins, T frames.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ds2prof.speech.feature_config import FeatureConfig
 
 Samples = NDArray[np.float32]
 Features = NDArray[np.float32]
@@ -35,111 +36,12 @@ WINDOWS: Final[dict[str, Callable[[int], NDArray[np.float64]]]] = {
     "blackman": np.blackman,
     "bartlett": np.bartlett,
 }
-"""Window -> its symmetric form of so many samples."""
+"""Window -> its symmetric form of so many samples; those of :data:`ds2prof.speech.feature_config.WINDOW_NAMES`."""
 
 _STRETCH_SAMPLES: Final = 2048
 _SMALLEST_POWER: Final = 1e-20
 _SMALLEST_DEVIATION: Final = 1e-8
 """What varies less is silence: it becomes zeros and no noise blown up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureConfig:
-    """How samples become features.
-
-    Attributes:
-        kind: Which of the two forms above.
-        sample_rate_hz: The rate that all audio is brought to.
-        window_ms: Length of a window.
-        stride_ms: From one window's centre to the next.
-        window: One of :data:`WINDOWS`.
-        normalize: Whether mean and standard deviation are taken out.
-        fft_points: Length of the transform; None is the window's own.
-        mel_bins: Filters of the mel bank.
-        preemphasis: Share of the sample before that is subtracted from each; 0 is none.
-        trim_db: What is so far below the loudest stretch counts as silence at both ends and is cut off; None keeps it.
-        dither: Standard deviation of the noise added to samples within -1 to 1, where random numbers are given.
-        stack: Frames that make one.
-        pad_bins_to: Bins that a stacked frame is filled to with zeros; 0 leaves it.
-    """
-
-    kind: Literal["log-spectrogram", "log-mel"] = "log-spectrogram"
-    sample_rate_hz: int = 16_000
-    window_ms: int = 20
-    stride_ms: int = 10
-    window: str = "hamming"
-    normalize: bool = True
-    fft_points: int | None = None
-    mel_bins: int = 80
-    preemphasis: float = 0.0
-    trim_db: float | None = None
-    dither: float = 0.0
-    stack: int = 1
-    pad_bins_to: int = 0
-
-    def __post_init__(self) -> None:
-        """Sees to it that the parts go together."""
-        assert self.window in WINDOWS, self.window
-        assert self.transform_samples >= self.window_samples > 0
-        assert min(self.stride_samples, self.stack) > 0
-        assert not self.pad_bins_to or self.pad_bins_to >= self.stack * self.spectrum_bins
-
-    @property
-    def window_samples(self) -> int:
-        """Samples of a window."""
-        return self.sample_rate_hz * self.window_ms // 1000
-
-    @property
-    def stride_samples(self) -> int:
-        """Samples from one window to the next."""
-        return self.sample_rate_hz * self.stride_ms // 1000
-
-    @property
-    def transform_samples(self) -> int:
-        """Samples of a Fourier transform."""
-        return self.fft_points or self.window_samples
-
-    @property
-    def spectrum_bins(self) -> int:
-        """Bins of a frame before stacking."""
-        return self.mel_bins if self.kind == "log-mel" else self.transform_samples // 2 + 1
-
-    @property
-    def bins(self) -> int:
-        """Bins of a frame as the model gets it."""
-        return self.pad_bins_to or self.stack * self.spectrum_bins
-
-    @property
-    def frame_ms(self) -> int:
-        """From one frame as the model gets it to the next."""
-        return self.stack * self.stride_ms
-
-    def spectrum_frames(self, samples: int) -> int:
-        """Frames of so many samples before stacking."""
-        return 1 + samples // self.stride_samples
-
-    def frames(self, samples: int) -> int:
-        """Frames of so many samples as the model gets them."""
-        return -(-self.spectrum_frames(samples) // self.stack)
-
-
-LOG_SPECTROGRAM: Final = FeatureConfig()
-"""DeepSpeech2's: 161 bins every 10 ms."""
-
-STACKED_LOG_MEL: Final = FeatureConfig(
-    kind="log-mel",
-    window="hann",
-    fft_points=512,
-    preemphasis=0.97,
-    trim_db=-60.0,
-    dither=1e-5,
-    stack=3,
-    pad_bins_to=256,
-)
-"""RNN-T's: 80 mel bins, three frames stacked to 240 and filled to 256, every 30 ms."""
-
-FEATURES: Final = {"log-spectrogram": LOG_SPECTROGRAM, "log-mel": STACKED_LOG_MEL}
-"""Name -> features."""
 
 
 def features(
@@ -275,10 +177,12 @@ _LOG_STEP: Final = np.log(6.4) / 27.0
 
 def _mel_of_hz(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     above = np.log(np.maximum(frequency_hz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
-    return np.minimum(frequency_hz, _BREAK_HZ) / _LINEAR_HZ_PER_MEL + above
+    mel: NDArray[np.float64] = np.minimum(frequency_hz, _BREAK_HZ) / _LINEAR_HZ_PER_MEL + above
+    return mel
 
 
 def _hz_of_mel(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     break_mel = _BREAK_HZ / _LINEAR_HZ_PER_MEL
     linear_hz = np.minimum(mel, break_mel) * _LINEAR_HZ_PER_MEL
-    return linear_hz * np.exp(np.maximum(mel - break_mel, 0.0) * _LOG_STEP)
+    frequency_hz: NDArray[np.float64] = linear_hz * np.exp(np.maximum(mel - break_mel, 0.0) * _LOG_STEP)
+    return frequency_hz

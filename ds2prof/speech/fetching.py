@@ -35,6 +35,10 @@ _GAIN_BYTES: Final = 1 << 16
 _RATE_WINDOW_S: Final = 10.0
 
 
+class NoRoomError(Ds2profError):
+    """The disk has no room for what is to come."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A file and where it can be had.
@@ -122,6 +126,48 @@ def fetch(source: Source, folder: Path, *, manner: Manner | None = None) -> Path
             else:
                 return path
     raise Ds2profError(_no_mirror(source, failures))
+
+
+def fetch_text(urls: tuple[str, ...], largest_bytes: int, *, manner: Manner | None = None) -> str:
+    """The page at the first of the addresses that delivers it.
+
+    Raises:
+        Ds2profError: none does.
+        UsageError: an address cannot be fetched from.
+    """
+    manner = manner or Manner()
+    failure = "no address is known; give one with --mirror"
+    for url in urls:
+        check_url(url)
+        for number in range(manner.tries):
+            try:
+                return _page(url, largest_bytes, manner)
+            except RefusedError as error:
+                failure = f"{url}: {error}"
+                break
+            except BrokenError as error:
+                failure = f"{url}: {error}"
+                if number + 1 < manner.tries:
+                    manner.sleep(min(max(manner.pause_s * 2**number, error.wait_s), manner.longest_pause_s))
+        manner.say(failure)
+    raise Ds2profError(f"{failure}; give another --mirror, or try again later")
+
+
+def _page(url: str, largest_bytes: int, manner: Manner) -> str:
+    with asking(url, start=0, validator=None, timeout_s=manner.timeout_s, page=True) as answer:
+        pieces, size = [], 0
+        while True:
+            with translated():
+                piece = answer.stream.read1(_PIECE_BYTES)
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+            if size > largest_bytes:
+                raise RefusedError(f"sends a page of more than {format_bytes(largest_bytes)}")
+    if answer.total_bytes is not None and size < answer.total_bytes:
+        raise BrokenError("the connection ended early")
+    return b"".join(pieces).decode("utf-8", "replace")
 
 
 def verify_given(path: Path, digests: Digests) -> None:
@@ -281,7 +327,7 @@ def _check_room(total_bytes: int | None, have_bytes: int, source: Source, *, fol
     needed = total_bytes - have_bytes
     free = shutil.disk_usage(folder).free
     if free - needed < manner.reserve_bytes:
-        raise Ds2profError(
+        raise NoRoomError(
             f"{folder}: {format_bytes(free)} are free, {source.name} needs another {format_bytes(needed)} and "
             f"{format_bytes(manner.reserve_bytes)} are to stay free; make room, or give another --target-dir"
         )

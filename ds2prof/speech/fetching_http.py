@@ -89,7 +89,7 @@ def check_url(url: str) -> None:
 
 @contextmanager
 def asking(
-    url: str, *, start: int, validator: str | None, timeout_s: float, may_weaken: bool = False
+    url: str, *, start: int, validator: str | None, timeout_s: float, may_weaken: bool = False, page: bool = False
 ) -> Iterator[Answer]:
     """The server's answer to a request for the file from byte ``start`` on.
 
@@ -99,6 +99,7 @@ def asking(
         validator: The version that the bytes before ``start`` are of; the server sends the whole of any other one.
         timeout_s: How long nothing may come.
         may_weaken: A redirection may lead from https to http, because the file's digest is known.
+        page: A web page is what is wanted, not a file.
 
     Raises:
         BrokenError: it failed, and may work another time.
@@ -118,7 +119,7 @@ def asking(
     with translated():
         response = opener.open(request, timeout=timeout_s)
     with response:
-        yield _answer(response, response.status, response.headers, start=start)
+        yield _answer(response, response.status, response.headers, start=start, page=page)
 
 
 @contextmanager
@@ -169,8 +170,8 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def _answer(stream: Body, status: int, headers: Message, *, start: int) -> Answer:
-    if "text/html" in headers.get("Content-Type", "").lower():
+def _answer(stream: Body, status: int, headers: Message, *, start: int, page: bool) -> Answer:
+    if not page and "text/html" in headers.get("Content-Type", "").lower():
         raise RefusedError("answers with a web page instead of the file")
     validator = _validator(headers)
     if status == 206:

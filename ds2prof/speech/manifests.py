@@ -210,14 +210,15 @@ def write_manifest(
     Args:
         path: The manifest.
         utterances: In this order.
-        form: One of :data:`FORMS`; None is ``json`` where the name ends so, else ``csv``.
+        form: One of :data:`FORMS`; None is ``csv``, or where the name ends in ``.json`` ``json``, and then ``rnnt`` if
+            transcripts have no files of their own.
         absolute: Absolute paths throughout; else those below the manifest's folder are relative to it.
 
     Raises:
         UsageError: a form that keeps transcripts in files is asked for and a transcript has none.
         CaptureError: the file cannot be written.
     """
-    form = form or ("json" if path.suffix.lower() == ".json" else "csv")
+    form = form or _default_form(path, utterances)
     assert form in FORMS, form
     place = _Place(_absolute(path.parent), absolute=absolute)
     if form != "rnnt":
@@ -225,6 +226,12 @@ def write_manifest(
     text = {"json": _as_json, "rnnt": _as_rnnt}.get(form, _as_csv)(utterances, place, durations=form == "csv")
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _default_form(path: Path, utterances: Iterable[Utterance]) -> str:
+    if path.suffix.lower() != ".json":
+        return "csv"
+    return "json" if all(utterance.transcript is not None for utterance in utterances) else "rnnt"
 
 
 @dataclass(frozen=True)
@@ -239,7 +246,9 @@ class _Place:
         whole = _absolute(path)
         if self.absolute or not whole.is_relative_to(self.folder):
             return str(whole)
-        return whole.relative_to(self.folder).as_posix()
+        name = whole.relative_to(self.folder).as_posix()
+        plain = name[0].isalnum() or name[0] in "._-"
+        return name if plain else f"./{name}"  # a first line that begins with a bracket would be taken for JSON
 
 
 def _absolute(path: Path) -> Path:
@@ -251,7 +260,7 @@ def _require_files(utterances: Iterable[Utterance], form: str) -> None:
     for utterance in utterances:
         if utterance.transcript is None:
             raise UsageError(
-                f"{utterance.audio}: its transcript lies in no file of its own, as the form {form} needs it; take rnnt"
+                f"{utterance.audio}: its transcript lies in no file of its own, as the form {form} needs it; take the form rnnt"
             )
 
 
@@ -261,8 +270,16 @@ def _as_csv(utterances: Sequence[Utterance], place: _Place, *, durations: bool) 
     for utterance in utterances:
         assert utterance.transcript is not None
         row = [place.name(utterance.audio), place.name(utterance.transcript)]
+        _refuse_names(row, "\r\n" if durations else '\r\n,"')
         writer.writerow([*row, repr(utterance.dur_s)] if durations and utterance.dur_s is not None else row)
     return text.getvalue()
+
+
+def _refuse_names(row: Sequence[str], characters: str) -> None:
+    """Nothing, if no name holds one of the characters, at which a reader of this form would cut it."""
+    for name in row:
+        if any(each in name for each in characters):
+            raise UsageError(f"{name!r}: such a name cannot stand in this form; rename the file, or take the form json")
 
 
 def _as_json(utterances: Sequence[Utterance], place: _Place, *, durations: bool) -> str:

@@ -50,10 +50,10 @@ class Pieces:
     def __init__(self, model: bytes, *, count: int | None = None, where: str = "model of pieces") -> None:
         self.model = model
         self._processor = _processor(model, where)
-        held = int(self._processor.get_piece_size())
-        if count is not None and held > count:
+        self.held = int(self._processor.get_piece_size())
+        if count is not None and self.held > count:
             raise UsageError(
-                f"{where}: has {held} pieces and the network has {count} symbols for them; train it smaller"
+                f"{where}: has {self.held} pieces and the network has {count} symbols for them; train it smaller"
             )
         self.count = self.held if count is None else count
 
@@ -84,7 +84,8 @@ class Pieces:
     def encode(self, text: str) -> NDArray[np.int64]:
         """The pieces of ``normalized(text)``; what that leaves out, :meth:`unknown` counts."""
         numbers = np.array(self._processor.encode(self.normalized(text)), dtype=np.int64)
-        return numbers[numbers != _UNKNOWN]
+        known: NDArray[np.int64] = numbers[numbers != _UNKNOWN]
+        return known
 
     def decode(self, labels: Iterable[int]) -> str:
         """The text of some pieces; blanks and unused numbers count for nothing."""

@@ -94,7 +94,17 @@ def _frames(length: int, config: SyntheticConfig) -> int:
 def _labels(letters: int, config: SyntheticConfig) -> int:
     if config.labels is not None:
         return config.labels
+    if config.frames is not None:
+        letters = letters_of_ms(config.frames * config.frame_ms)
     return max(letters // config.length_divisor // config.letters_per_label, 1)
+
+
+def letters_of_ms(length_ms: float) -> int:
+    """How many letters an utterance of that length has: DeepMark's, in proportion between and beyond its lengths."""
+    frames = length_ms / DEEPMARK_FRAME_MS
+    if frames > FRAME_LENGTHS[-1]:
+        return round(LABEL_LENGTHS[-1] * frames / FRAME_LENGTHS[-1])
+    return round(float(np.interp(frames, (0, *FRAME_LENGTHS), (0, *LABEL_LENGTHS))))
 
 
 class SyntheticCorpus:
@@ -129,17 +139,13 @@ class SyntheticCorpus:
         """How many utterances there are."""
         return len(self.frames)
 
-    def features(self, number: int) -> NDArray[np.float32]:
-        """What the network reads of utterance ``number``: features by frames."""
-        frames = int(self.frames[number])
-        start = int(self._stream(_UTTERANCE, number).integers(self._pool_FT.shape[1] - frames + 1))
-        return self._pool_FT[:, start : start + frames]
-
-    def symbols(self, number: int) -> NDArray[np.int64]:
-        """The labels of utterance ``number``."""
+    def utterance(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What the network reads of utterance ``number``, features by frames, and its labels."""
         stream = self._stream(_UTTERANCE, number)
-        stream.integers(self._pool_FT.shape[1] - int(self.frames[number]) + 1)  # the features' draw comes first
-        return stream.integers(*self._symbols, size=int(self.labels[number]))
+        frames = int(self.frames[number])
+        start = int(stream.integers(self._pool_FT.shape[1] - frames + 1))
+        symbols = stream.integers(*self._symbols, size=int(self.labels[number]))
+        return self._pool_FT[:, start : start + frames], symbols
 
     def bin(self, number: int, batch_size: int) -> range | list[int]:
         """The utterances of the bin number ``number`` of ``batch_size``, longest first; with one held, it alone."""

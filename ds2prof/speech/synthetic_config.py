@@ -19,7 +19,7 @@ class SyntheticConfig:
     Attributes:
         length_divisor: What DeepMark's lengths and labels are divided by: 5 gives 20 to 300 frames with 1 to 41 labels.
         frames: The length of every utterance in frames of the workload, instead of DeepMark's; None for those.
-        labels: How many labels every utterance has, instead of DeepMark's; None for those.
+        labels: How many labels every utterance has; None for as many as DeepMark's of that length have.
         held: The number of the one utterance that stands in every place of every batch; None for all of them.
         order: ``bins`` (consecutive utterances together, the bins in an order of each epoch's own) or ``ascending``.
         frame_ms: From one frame to the next.

@@ -20,7 +20,7 @@ The files are PyTorch's, read with ``weights_only``: they hold tensors and plain
 ``preset``              name of the workload, and ``preset_config``, all that it says, as JSON
 ``symbols``             what the network's outputs stand for: ``{"size", "sha256", "characters"}``
 ``run``                 what the order of the data follows from, and the precision: plain values by the options' names
-``epoch``, ``batch``    the next batch; ``iteration``, how many steps are done
+``epoch``, ``batch``    the next batch; ``iteration``, how many steps are done; ``progress``, these and other counts
 ``best_wer``            the lowest word error rate so far, null without any
 ``history``             the lines of ``history.jsonl``
 ``model``               weights and batch normalization's statistics
@@ -39,7 +39,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import torch
 
@@ -67,6 +67,7 @@ _FIELDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "optimizer": dict,
     "scaler": (dict, type(None)),
     "average": (dict, type(None)),
+    "progress": dict,
     "ranks": list,
 }
 
@@ -285,29 +286,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of PyTorch's random numbers: the host's, and the device's where it has its own."""
-    states = {"cpu": torch.get_rng_state()}
-    module = getattr(torch, device.type, None)
-    if device.type != "cpu" and hasattr(module, "get_rng_state"):
-        states[device.type] = cast("Any", module).get_rng_state(device)
-    return states
-
-
-def restore_random_state(states: Mapping[str, torch.Tensor], device: torch.device, *, where: str) -> None:
-    """Nothing; PyTorch's random numbers go on from ``states``.
-
-    Raises:
-        ReadError: they are no such states.
-    """
-    try:
-        torch.set_rng_state(states["cpu"])
-        if device.type in states and device.type != "cpu":
-            cast("Any", getattr(torch, device.type)).set_rng_state(states[device.type], device)
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ReadError(f"{where}: its random numbers' states do not fit: {str(error)[:200]}") from None
 
 
 def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], *, where: str) -> None:

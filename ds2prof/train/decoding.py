@@ -15,7 +15,7 @@ Shapes: B utterances, T frames, V symbols.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Protocol
@@ -158,27 +158,30 @@ class Word:
     end_s: float
 
 
-def words(decoded: Decoded, letters: Sequence[str], clock: FrameClock, *, start_s: float = 0.0) -> list[Word]:
+def words(
+    decoded: Decoded, decode: Callable[[Sequence[int]], str], clock: FrameClock, *, start_s: float = 0.0
+) -> list[Word]:
     """The words of an utterance with their offsets.
 
     Args:
         decoded: With frames.
-        letters: What each symbol adds to the text; a space begins a new word.
+        decode: The text of some symbols; what one more of them adds is that symbol's, and a space ends a word.
         clock: When the frames are.
         start_s: Where the utterance lies in its recording.
     """
     found: list[Word] = []
-    text, begin, end = "", 0, 0
-    spoken = zip(decoded.symbols, decoded.first_frames, decoded.last_frames, strict=True)
-    for symbol, first, last in spoken:
-        before, *behind = letters[symbol].split(" ")
-        for number, piece in enumerate([before, *behind]):
-            if number and text:
+    text, begin, end, before = "", 0, 0, ""
+    spoken = zip(decoded.first_frames, decoded.last_frames, strict=True)
+    for number, (first, last) in enumerate(spoken, 1):
+        whole = decode(decoded.symbols[:number])
+        for place, piece in enumerate(whole[len(before) :].split(" ")):
+            if place and text:
                 found.append(_word(text, begin, end, clock=clock, start_s=start_s))
                 text = ""
             if piece:
                 begin, end = (begin if text else first), last
                 text += piece
+        before = whole
     return [*found, _word(text, begin, end, clock=clock, start_s=start_s)] if text else found
 
 

@@ -89,30 +89,30 @@ def backward_flop(forward: Mapping[str, int], *, input_products: int) -> dict[st
     return backward
 
 
-CTC_STEP_FLOP: Final = 13
-"""Of one state in one frame: log(e^a + e^b + e^c) + d is 2 maxima, 3 differences, 3 exponentials, 2 sums, a logarithm,
-and 2 sums more."""
+_LOG_SUM_2: Final = 8
+_LOG_SUM_3: Final = 12
+"""log(e^a + e^b) is a maximum, 2 differences from it, 2 exponentials, a sum, a logarithm and the maximum put back; of
+three terms 2, 3, 3, 2, 1 and 1."""
 
 
 def ctc_flop(counts: Sequence[int], label_counts: Sequence[int], *, vocabulary: int) -> dict[str, int]:
-    """FLOP of CTC for utterances of so many true frames and labels, those of the softmax before it included.
+    """Pass (``forward``, ``backward``) -> FLOP of CTC on logits, for so many true frames and labels of each utterance.
 
-    No product of matrices is among them, and an exponential or a logarithm counts as one, so they are no measure of a
-    chip's peak; they are given for the comparison with the network: a few in a million.
+    None of them lies in a product of matrices, and an exponential or a logarithm counts as one, so they do not belong
+    into a ratio to a chip's peak. They are there to be set beside the network's, of which they are a few in 100,000.
 
-    With T frames, V symbols and S = 2 U + 1 states (U labels with blanks around them):
+    With T frames, V symbols and S = 2 U + 1 states (U labels with blanks around them and between):
 
-    * log-softmax, T (4 V): the maximum and the difference V each less one maximum, the exponential V, the sum V - 1, the
-      logarithm 1, its sum with the maximum 1, the difference V replacing the first: T (V - 1 + V + V + V - 1 + 1 + V);
-    * ``forward``, the recursion over a frame's states: 13 S for each frame but the first, and for the result 2 terms,
-      7 FLOP;
-    * ``backward``: the recursion from the other end, 13 S for each frame but the last; for each frame and state the
-      product of both put to its symbol's sum, in logarithms 7 and 1; for each frame and symbol 3 (probability less
-      share, scaled).
+    * ``forward``: T (5 V - 1) for the logarithm of the softmax; 13 S (T - 1) for the recursion, in which each state of
+      each frame but the first adds up to three in logarithms, 12, and its symbol's value, 1; 8 for the last two states.
+    * ``backward``: 13 S (T - 1) for the recursion from the other end; 9 S T to add up each symbol's states, of which
+      each is a product of both recursions; 6 V T for the gradient by the symbols' logarithms,
+      (e^y - e^(x + loss - y)) g; T (4 V - 1) back through the softmax, g - e^y sum(g).
     """
     forward = backward = 0
     for frames, labels in zip(counts, label_counts, strict=True):
         states = 2 * labels + 1
-        forward += frames * (5 * vocabulary - 1) + CTC_STEP_FLOP * states * (frames - 1) + 7
-        backward += CTC_STEP_FLOP * states * (frames - 1) + 8 * states * frames + 3 * vocabulary * frames
+        recursion = (_LOG_SUM_3 + 1) * states * (frames - 1)
+        forward += frames * (5 * vocabulary - 1) + recursion + _LOG_SUM_2
+        backward += recursion + (_LOG_SUM_2 + 1) * states * frames + (6 * vocabulary + 4 * vocabulary - 1) * frames
     return {"forward": forward, "backward": backward}

@@ -1,10 +1,14 @@
-"""Layer ranges, forward and backward, by module hooks on a network that is a chain.
+"""Layer ranges, forward and backward, by module hooks on a network whose layers run one after another.
 
 A layer's forward range is its call. In the backward pass it begins when the gradient of the layer's output is there,
-of which a hook on that output tells; nothing tells when autograd has left the layer. In a chain it works through one
-layer after another, so a layer's backward range ends where the next one's begins, and the last one's (the input
-layer's: nothing lies behind it) when all its parameters have their gradients. These hooks run on the thread that runs
-the backward pass.
+of which a hook on that output tells; nothing tells when autograd has left the layer. But it works through one layer
+after another, so a layer's backward range ends where the next one's begins, and the last one's (the input layer's:
+nothing lies behind it) when all its parameters have their gradients. These hooks run on the thread that runs the
+backward pass.
+
+The network may be a chain or have branches that meet again, as a transducer's do. Of all operators whose gradients are
+there autograd takes the one that was applied last, so it leaves a branch only when that is done, and the order of the
+backward pass is the reverse of the forward one. What it needs is that no layer's forward pass begins within another's.
 
 The hook on the output is registered by a forward hook. A module's full backward pre-hook would come at the same
 moment, but puts nodes of its own into the graph around every layer, and warns about a layer whose input needs no
@@ -24,7 +28,7 @@ from ds2prof.train.ranges import Ranges
 
 
 class LayerRanges:
-    """Hooks that name the layers of a chain.
+    """Hooks that name the layers of a network.
 
     Args:
         ranges: Where the ranges go.

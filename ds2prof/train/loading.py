@@ -23,7 +23,8 @@ from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.speech.alphabet import Symbols
 from ds2prof.speech.audio import read_samples
 from ds2prof.speech.augment import AugmentConfig, Noises, augmented, masked
-from ds2prof.speech.features import FeatureConfig, features
+from ds2prof.speech.feature_config import FeatureConfig
+from ds2prof.speech.features import features
 from ds2prof.speech.manifests import Utterance, durations_of
 from ds2prof.speech.orders import Order
 from ds2prof.train.batches import Batch, Features, collate

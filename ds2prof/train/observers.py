@@ -148,6 +148,7 @@ class EvalFacts:
         wer: Word errors over words, of the whole corpus.
         cer: Letter errors over letters.
         mean_utterance_wer: Mean of the utterances' own word error rates; None where it was not taken.
+        loss: Mean negative log-likelihood of the utterances; None where it was not taken.
         utterances: How many were evaluated, all ranks.
         wall_s: How long it took.
         averaged: Whether the weights were the running averages (EMA).
@@ -160,6 +161,7 @@ class EvalFacts:
     wer: float
     cer: float
     mean_utterance_wer: float | None
+    loss: float | None
     utterances: int
     wall_s: float
     averaged: bool
@@ -176,7 +178,8 @@ class EpochFacts:
         iteration: Optimizer steps taken so far, over the whole run.
         steps: Optimizer steps of this epoch, those left out included.
         skipped: How many of them were left out.
-        loss: Mean over all utterances of the epoch, each counted once, those of bad steps left out; None without any.
+        utterances: How many were trained, all ranks, those of bad steps left out.
+        loss: Mean over these, each counted once; None without any.
         learning_rate: What its last step was taken with.
         samples: Utterances, all ranks, that this process saw trained: of a resumed epoch only those after the resuming.
         audio_s: Their speech.
@@ -188,6 +191,7 @@ class EpochFacts:
     iteration: int
     steps: int
     skipped: int
+    utterances: int
     loss: float | None
     learning_rate: float
     samples: int

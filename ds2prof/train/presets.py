@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from ds2prof.speech.features import LOG_SPECTROGRAM, STACKED_LOG_MEL, FeatureConfig
+from ds2prof.speech.feature_config import LOG_SPECTROGRAM, STACKED_LOG_MEL, FeatureConfig
 from ds2prof.speech.synthetic_config import SyntheticConfig
 from ds2prof.train.transducer_config import TransducerConfig
 
@@ -158,8 +158,9 @@ class Preset:
         schedule: How the learning rate goes on.
         average_decay: How much the running average of the weights, which is then evaluated, keeps at each step; None
             evaluates the weights themselves.
-        order: ``bins`` of neighbours in length that come in another order each epoch, ``ascending`` length in every
-            epoch, ``shuffled``, or shuffled within ``buckets`` of similar length.
+        order: Of a corpus: ``bins`` of neighbours in length that come in another order each epoch, ``ascending``
+            length in every epoch, ``shuffled``, or shuffled within ``buckets`` of similar length. Synthetic speech has
+            its own, which is not ascending: the first iterations, which a profile sees, would be the shortest.
         buckets: How many of those there are.
         batch_size: Utterances of a training step's batch on one device.
         accumulate: Batches that one step is made of.

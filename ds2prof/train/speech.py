@@ -60,7 +60,9 @@ class SyntheticSpeech:
         self.bins = len(self.corpus) // (batch_size * world_size)
         if self.bins == 0:
             ranks = "" if world_size == 1 else f" for each of {world_size} ranks"
-            raise UsageError(f"--batch-size {batch_size}{ranks}: the corpus has {len(self.corpus)} utterances; take fewer")
+            raise UsageError(
+                f"--batch-size {batch_size}{ranks}: the corpus has {len(self.corpus)} utterances; take fewer"
+            )
         self.batch_size = batch_size
         self._rank, self._world_size = rank, world_size
         self._pin_memory = pin_memory
@@ -86,7 +88,7 @@ class SyntheticSpeech:
 
     def utterance(self, number: int) -> Features:
         """Features and labels of one utterance."""
-        return Features(number, self.corpus.features(number), self.corpus.symbols(number))
+        return Features(number, *self.corpus.utterance(number))
 
 
 def synthetic_batches(

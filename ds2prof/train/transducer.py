@@ -20,12 +20,14 @@ the prediction network, which reads forward only, has its padding behind what co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ds2prof.train.flop import linear_flop, recurrence_flop
 from ds2prof.train.transducer_cells import Cells, cells_of
 from ds2prof.train.transducer_config import TransducerConfig
 
@@ -63,9 +65,9 @@ def lstm(features: int, hidden: int, config: TransducerConfig, *, layers: int, d
 
 
 def lstm_flop(module: nn.LSTM, steps: int) -> int:
-    """FLOP of an LSTM's matrix products in ``steps`` steps: four gates from the input and from the last hidden values."""
+    """FLOP of all layers of an LSTM in ``steps`` steps."""
     features = [module.input_size, *[module.hidden_size] * (module.num_layers - 1)]
-    return sum(2 * steps * 4 * module.hidden_size * (each + module.hidden_size) for each in features)
+    return sum(recurrence_flop("lstm", each, module.hidden_size, directions=1, frames=steps) for each in features)
 
 
 class EncoderPart(nn.Module):
@@ -113,7 +115,10 @@ class Prediction(nn.Module):
         return hidden_1BH[0], state
 
     def _through(self, act_UBD: Tensor, state: State | None) -> tuple[Tensor, State]:
-        hidden_UBH, state = self.lstm(act_UBD, state)
+        # oneDNN's LSTM, which packed sequences do not reach, has no 16-bit types on processors without instructions
+        # for them, and PyTorch does not step in: on the host this network stays in float32.
+        with torch.autocast("cpu", enabled=False) if act_UBD.device.type == "cpu" else nullcontext():
+            hidden_UBH, state = self.lstm(act_UBD, state)
         return self.dropout(hidden_UBH), cast(State, state)
 
 
@@ -199,31 +204,26 @@ class Transducer(nn.Module):
         return named | {"prediction": self.prediction, "joint": self.joint}
 
     def flop(self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool) -> dict[str, int]:
-        """Forward FLOP of each layer: its matrix products, a multiply-add being 2.
-
-        The backward pass takes twice as many: each product has one for either of its factors. (In ``encoder.before``
-        a little less: the features need no gradient.)
+        """Layer -> FLOP of the forward pass (:mod:`ds2prof.train.flop`).
 
         Args:
             frame_counts: Frames of each utterance.
             label_counts: Labels of each utterance.
-            padded: Whether to count what a batch of these utterances computes on, padding included where the network
-                does (in the prediction network and on both sides of the joint one), or the utterances alone.
+            padded: Whether to count what a batch of these utterances executes, with the padding of the prediction
+                network and of both sides of the joint one, or the utterances alone.
         """
         config, counts = self.config, self.output_frames(frame_counts)
         frames, positions = sum(counts), sum(label_counts) + len(label_counts)
         cells = sum(t * (u + 1) for t, u in zip(counts, label_counts, strict=True))
         if padded:
             frames, positions = len(counts) * max(counts), len(counts) * (max(label_counts) + 1)
-        joint = config.joint_hidden
-        sides = frames * config.encoder_hidden * joint + positions * config.prediction_hidden * joint
-        encoder = [(self.encoder["before"].lstm, sum(frame_counts)), (self.encoder["behind"].lstm, sum(counts))]
-        before, behind = (lstm_flop(module, steps) for module, steps in cast("list[tuple[nn.LSTM, int]]", encoder))
+        sides = linear_flop(config.encoder_hidden, config.joint_hidden, frames)
+        sides += linear_flop(config.prediction_hidden, config.joint_hidden, positions)
         return {
-            "encoder.before": before,
-            "encoder.behind": behind,
+            "encoder.before": lstm_flop(cast(EncoderPart, self.encoder["before"]).lstm, sum(frame_counts)),
+            "encoder.behind": lstm_flop(cast(EncoderPart, self.encoder["behind"]).lstm, sum(counts)),
             "prediction": lstm_flop(self.prediction.lstm, positions),
-            "joint": 2 * (sides + cells * joint * config.vocabulary),
+            "joint": sides + linear_flop(config.joint_hidden, config.vocabulary, cells),
         }
 
     def parameter_count(self) -> int:

@@ -1,0 +1,113 @@
+"""Hash lists: what counts is bytes and paths; what differs is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from ds2prof.errors import MissingDataError, ReadError
+from ds2prof.speech.manifests import Utterance
+from ds2prof.speech.verification import differences, hash_lines, hashes_of, read_hashes, unreadable, write_hashes
+from tests.speech_support import corpus
+
+
+@pytest.fixture
+def folder(tmp_path):
+    corpus(tmp_path / "corpus", 3)
+    return tmp_path / "corpus"
+
+
+def test_hashes_do_not_depend_on_times_owners_or_the_order_of_creation(folder, tmp_path):
+    copy = tmp_path / "copy"
+    for path in sorted((each for each in folder.rglob("*") if each.is_file()), reverse=True):
+        target = copy / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+        os.utime(target, (1, 1))
+        target.chmod(0o600)
+    assert hash_lines(hashes_of(copy)) == hash_lines(hashes_of(folder))
+
+
+def test_the_list_is_sorted_and_what_sha256sum_writes(folder):
+    if shutil.which("sha256sum") is None:
+        pytest.skip("the tool sha256sum is not here")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    done = subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True)
+    assert hash_lines(hashes_of(folder)) == done.stdout
+
+
+def test_a_list_is_read_as_it_was_written(folder, tmp_path):
+    hashes = hashes_of(folder)
+    write_hashes(tmp_path / "list", hashes)
+    assert read_hashes(tmp_path / "list") == hashes
+    assert hashes_of(folder, leave_out=[folder / "wav" / "u00.wav"]).keys() == hashes.keys() - {"wav/u00.wav"}
+
+
+def test_missing_changed_and_extra_files_are_told_apart(folder):
+    listed = hashes_of(folder)
+    (folder / "wav" / "u00.wav").unlink()
+    with (folder / "wav" / "u01.wav").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\x55")
+    (folder / "new").write_text("")
+    found = differences(folder, listed, hashes_of(folder))
+    assert (found.missing, found.changed, found.extra) == (("wav/u00.wav",), ("wav/u01.wav",), ("new",))
+    assert found.same == len(listed) - 2
+    assert not found.none
+
+
+def test_an_untouched_folder_has_no_differences(folder):
+    listed = hashes_of(folder)
+    assert differences(folder, listed, hashes_of(folder)).none
+
+
+GOOD = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "lists no files"),
+        (f"{GOOD}  a\nrubbish\n", ":2: is not 'SHA256  PATH'"),
+        (f"{GOOD[1:]}  a\n", ":1: is not"),
+        (f"{GOOD}  a\n{GOOD}  ./a\n", ":2: a is listed twice"),
+        (f"{GOOD}  ../a\n", ":1: ../a lies outside"),
+        (f"{GOOD}  /etc/passwd\n", ":1: /etc/passwd lies outside"),
+    ],
+)
+def test_a_broken_list_is_refused_with_its_line(tmp_path, text, reason):
+    (tmp_path / "list").write_text(text)
+    with pytest.raises(ReadError) as caught:
+        read_hashes(tmp_path / "list")
+    assert reason in str(caught.value)
+
+
+def test_a_folder_without_files_has_no_hashes(tmp_path):
+    with pytest.raises(MissingDataError, match="holds no files"):
+        hashes_of(tmp_path)
+    with pytest.raises(MissingDataError, match="is no folder"):
+        hashes_of(tmp_path / "absent")
+
+
+def test_progress_counts_every_file(folder):
+    told = []
+    count = len(hashes_of(folder, progress=lambda done, of: told.append((done, of))))
+    assert told == [(done, count) for done in range(1, count + 1)]
+
+
+def test_what_is_wrong_with_each_utterance_is_said(tmp_path):
+    utterances = corpus(tmp_path / "c", 5)
+    utterances[0].audio.unlink()
+    utterances[1].transcript.write_text(" \n")
+    utterances[2] = Utterance(utterances[2].audio, utterances[2].transcript, dur_s=9.0)
+    utterances[3].transcript.unlink()
+    faults = list(unreadable(utterances))
+    assert [fault.split(": ", 1)[1].split(",")[0] for fault in faults] == [
+        "there is no such file",
+        "its transcript is empty",
+        "the manifest says 9.000 s",
+        "cannot read this transcript: No such file or directory",
+    ]
