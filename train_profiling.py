@@ -68,6 +68,9 @@ RUN_LOG_HELP = "Keep the iterations' times beside a profiler too, a .jsonl: what
 @click.option(
     "--train-manifest", type=click.Path(dir_okay=False, path_type=Path), help="Train on this corpus, not synthetic."
 )
+@click.option(
+    "--pieces", type=click.Path(dir_okay=False, path_type=Path), help="With rnnt: a corpus' model of word pieces."
+)
 @click.option("--workers", type=COUNT, default=0, help="Processes that make a corpus' features ready.")
 @click.option("--iterations", type=COUNT, help="How many to run; 0 prints the model's size.  [default: 20]")
 @click.option("--warmup", type=COUNT, help="Iterations before throughput counts.  [default: a quarter, 5 at most]")

@@ -153,11 +153,11 @@ def test_annealing_divides_the_rate_after_each_epoch() -> None:
 
 ROWS = {
     # learning rate, warm-up, hold, gamma; the rate of the first epoch of decay and of the last epoch, by hand
-    1024: (0.004, 6, 40, 0.935, 0.00374, 100, 0.0001061),
-    512: (0.0062, 1, 11, 0.915, 0.005673, 70, 0.00003589),
-    1536: (0.0072, 5, 26, 0.92, 0.006624, 80, 0.0001206),
-    2048: (0.007, 6, 33, 0.939, 0.006573, 80, 0.0005302),
-    6144: (0.014, 16, 40, 0.97, 0.01358, 120, 0.001993),
+    1024: (0.004, 6, 40, 0.935, 0.00374, 100, 0.00010614192956),
+    512: (0.0062, 1, 11, 0.915, 0.005673, 70, 0.00003587691943),
+    1536: (0.0072, 5, 26, 0.92, 0.006624, 80, 0.00012104198477),
+    2048: (0.007, 6, 33, 0.939, 0.006573, 80, 0.00053013603176),
+    6144: (0.014, 16, 40, 0.97, 0.01358, 120, 0.00199305383039),
 }
 """Global batch -> the ancestor's schedule and what follows from it."""
 
@@ -167,12 +167,13 @@ def test_the_ancestors_schedules_have_the_rates_worked_out_by_hand(batch: int) -
     rate, warmup, hold, gamma, decayed, epochs, last = ROWS[batch]
     config = ScheduleConfig("warmup-hold-decay", warmup_epochs=warmup, hold_epochs=hold, gamma=gamma, minimum=1e-5)
     schedule = Schedule(config, rate, steps_per_epoch=271)
-    assert schedule.at(0, 0) == pytest.approx(rate * 2 / (271 * warmup + 1), rel=1e-12)
+    assert schedule.at(0, 0) == pytest.approx(max(rate * 2 / (271 * warmup + 1), 1e-5), rel=1e-12)
+    assert schedule.at(0, 99) == pytest.approx(rate * 101 / (271 * warmup + 1), rel=1e-12)
     assert schedule.at(warmup - 1, 270) == rate
     assert schedule.at(warmup - 1, 269) < rate
     assert schedule.at(warmup, 0) == schedule.at(warmup + hold - 1, 270) == rate
     assert schedule.at(warmup + hold, 0) == schedule.at(warmup + hold, 270) == pytest.approx(decayed, rel=1e-4)
-    assert schedule.at(epochs - 1, 0) == pytest.approx(last, rel=5e-4)
+    assert schedule.at(epochs - 1, 0) == pytest.approx(last, rel=1e-9)
 
 
 def test_the_rate_does_not_fall_below_its_floor() -> None:

@@ -11,7 +11,8 @@ from ds2prof.errors import ReadError, UsageError
 from ds2prof.speech.alphabet import GRAPHEMES
 from ds2prof.speech.audio import write_wav
 from ds2prof.speech.augment import AUGMENTS, noises_in
-from ds2prof.speech.features import LOG_SPECTROGRAM, STACKED_LOG_MEL, features
+from ds2prof.speech.feature_config import LOG_SPECTROGRAM, STACKED_LOG_MEL
+from ds2prof.speech.features import features
 from ds2prof.speech.manifests import Utterance
 from ds2prof.train.loading import SpeechBatches, SpeechSource
 from tests.speech_support import corpus, tone

@@ -260,7 +260,8 @@ def _require_files(utterances: Iterable[Utterance], form: str) -> None:
     for utterance in utterances:
         if utterance.transcript is None:
             raise UsageError(
-                f"{utterance.audio}: its transcript lies in no file of its own, as the form {form} needs it; take the form rnnt"
+                f"{utterance.audio}: its transcript lies in no file of its own, as the form {form} needs it; "
+                "take the form rnnt"
             )
 
 

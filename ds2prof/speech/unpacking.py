@@ -149,7 +149,7 @@ class _Budgeted:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self.left: int | None = None
+        self.left: int | None = _HEADER_BYTES
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes.

@@ -79,7 +79,8 @@ class Device:
 
     def elapsed_ns(self, start: Moment, end: Moment) -> int:
         """The time between two recorded moments; to be asked for behind a fence."""
-        assert isinstance(start, HostMoment) and isinstance(end, HostMoment)
+        assert isinstance(start, HostMoment)
+        assert isinstance(end, HostMoment)
         return end.at_ns - start.at_ns
 
     def start_profiler(self) -> None:

@@ -40,7 +40,6 @@ from ds2prof.train.observers import (
     Observer,
     PhaseTime,
     RunFacts,
-    StepFacts,
 )
 from ds2prof.train.presets import OptimizerConfig, Preset, ScheduleConfig
 from ds2prof.train.transducer_config import TransducerConfig
@@ -109,14 +108,15 @@ class MlLog(Observer):
         # process, and one made by getLogger would be shared with whoever asks for the same name.
         logger = logging.Logger("ds2prof.mllog", level=logging.INFO)
         logger.addHandler(self._handler)
-        self._log = _package().MLLogger(logger, default_stack_offset=1, root_dir=re.escape(str(_ROOT)))
+        self._log = _writer()(logger, default_stack_offset=1, root_dir=re.escape(str(_ROOT)))
         self._in_epoch = self._in_block = False
-        self._epoch_is_whole = False
+        self._evaluates_within_epochs = False
         self._log.event("cache_clear", value=False)
         self._log.start("init_start")
 
     def run_started(self, run: RunFacts) -> None:
         """The settings, and the beginning of the time that counts."""
+        self._evaluates_within_epochs = run.options.get("eval_every") is not None
         for key, value in _settings(run, self._submission):
             self._log.event(key, value=value)
         if isinstance(run.preset.model, TransducerConfig):
@@ -133,15 +133,10 @@ class MlLog(Observer):
         self._log.start("block_start", metadata={"first_epoch_num": epoch + 1, "epoch_count": 1})
         self._log.start("epoch_start", metadata={"epoch_num": epoch + 1})
         self._in_block = self._in_epoch = True
-        self._epoch_is_whole = False
-
-    def step_done(self, step: StepFacts) -> None:
-        """Nothing is written of a single step."""
-        self._epoch_is_whole = step.batch >= step.batches
 
     def evaluation_started(self, epoch: int, *, iteration: int) -> None:
-        """The evaluation begins; the epoch is over before it, unless it is one in the middle."""
-        if self._epoch_is_whole:
+        """The evaluation begins; the epoch is over before it, unless it is one that comes every so many steps."""
+        if not self._evaluates_within_epochs:
             self._stop_epoch(epoch)
         self._log.start("eval_start", metadata={"epoch_num": epoch + 1, "step_num": iteration})
 
@@ -187,19 +182,19 @@ class MlLog(Observer):
             self._log.end("block_stop", metadata={"first_epoch_num": epoch + 1})
 
 
-def _package() -> Any:
-    """MLCommons' module that writes the lines.
+def _writer() -> Any:
+    """MLCommons' class that writes the lines.
 
     Raises:
         Ds2profError: it is not installed.
     """
     try:
-        from mlperf_logging import mllog
+        from mlperf_logging.mllog.mllog import MLLogger
     except ImportError:
         raise Ds2profError(
             "mlperf_logging: this package is not installed, and it writes MLPerf's lines; pip install mlperf-logging"
         ) from None
-    return mllog
+    return MLLogger
 
 
 def _handler(path: Path, *, append: bool) -> logging.StreamHandler[Any]:

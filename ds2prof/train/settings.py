@@ -59,6 +59,7 @@ class Options:
     hold: int | None = None
     train_manifest: Path | None = None
     workers: int = 0
+    pieces: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ class Settings:
         hold: The one utterance that all batches are made of, None where they differ.
         train_manifest: The corpus; None for synthetic speech.
         workers: Processes that make features of a corpus ready.
+        pieces: The model of pieces of words that a transducer's corpus is written in.
     """
 
     preset: str
@@ -108,6 +110,7 @@ class Settings:
     hold: int | None = None
     train_manifest: Path | None = None
     workers: int = 0
+    pieces: Path | None = None
 
 
 def resolve(
@@ -154,6 +157,7 @@ def resolve(
         hold=options.hold,
         train_manifest=options.train_manifest,
         workers=options.workers,
+        pieces=options.pieces,
     )
 
 
@@ -185,6 +189,8 @@ def _refuse_contradicting_speech(options: Options) -> None:
         raise UsageError(f"{given[0]}: is for synthetic speech; leave it or --train-manifest out")
     if options.train_manifest is None and options.workers:
         raise UsageError("--workers: read a corpus, and synthetic speech needs none; give --train-manifest")
+    if options.train_manifest is None and options.pieces is not None:
+        raise UsageError("--pieces: are for the transcripts of a corpus; give --train-manifest, or leave it out")
     if options.labels is not None and options.frames is None:
         raise UsageError("--labels: goes with --frames, which makes all utterances alike; give both")
 

@@ -22,9 +22,9 @@ from typing import Any, Final, Protocol
 
 import torch
 
-from ds2prof.errors import Ds2profError, MissingDataError, ReadError, UsageError
+from ds2prof.errors import Ds2profError, MissingDataError, UsageError
 from ds2prof.train.batches import Batch
-from ds2prof.train.checkpoints import Checkpoint, load_into, load_weights
+from ds2prof.train.checkpoints import Checkpoint
 from ds2prof.train.evaluation import Evaluation
 from ds2prof.train.observers import (
     FAILED,
@@ -39,7 +39,8 @@ from ds2prof.train.observers import (
     StepFacts,
 )
 from ds2prof.train.plan import Outcome, Plan, State
-from ds2prof.train.randomness import random_state, reading, restore_random_state, undisturbed
+from ds2prof.train.randomness import reading, undisturbed
+from ds2prof.train.standing import restored, standing
 from ds2prof.train.steps import train_step
 from ds2prof.train.stopping import StopRequest
 from ds2prof.train.tally import Stretch, Tally
@@ -107,54 +108,13 @@ class Training:
         self._written_at: tuple[int, int] | None = None
         self._told = self.tally.so_far()
 
-    # Where the run stands
-
-    def values(self) -> dict[str, Any]:
-        """What a checkpoint holds of the run itself. Every rank calls it."""
-        work, state = self.work, self.state
-        own = {"random": random_state(work.device.torch_device), "sums": self.tally.sums.cpu()}
-        return {
-            "epoch": state.epoch,
-            "batch": state.batch,
-            "iteration": state.iteration,
-            "best_wer": state.best_wer,
-            "history": list(state.history),
-            "progress": state.counted(),
-            "model": work.model.state_dict(),
-            "optimizer": work.optimizer.state_dict(),
-            "scaler": None if work.scaler is None else work.scaler.state_dict(),
-            "average": None if work.average is None else work.average.state_dict(),
-            "ranks": work.ranks.gathered(own),
-        }
-
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint of the same run.
 
         Raises:
             ReadError: it is not one.
         """
-        work, where = self.work, str(checkpoint.path)
-        load_weights(work.model, checkpoint)
-        load_into(work.optimizer, checkpoint["optimizer"], where=f"{where}: the optimizer's state")
-        for name, target in (("scaler", work.scaler), ("average", work.average)):
-            if (target is None) != (checkpoint[name] is None):
-                raise ReadError(f"{where}: was written {'without' if target else 'with'} a {name}; resume as it began")
-            if target is not None:
-                load_into(target, checkpoint[name], where=f"{where}: the {name}'s state")
-        self._restore_state(checkpoint)
-
-    def _restore_state(self, checkpoint: Checkpoint) -> None:
-        where, ranks = str(checkpoint.path), self.work.ranks
-        try:
-            kept = checkpoint["ranks"]
-            own = kept[ranks.rank] if len(kept) == ranks.world_size else {"sums": None, "random": None}
-            sums, states = own["sums"], own["random"]
-            self.state = State(**checkpoint["progress"], history=[dict(row) for row in checkpoint["history"]])
-        except (KeyError, TypeError, ValueError):
-            raise ReadError(f"{where}: does not say where its run stood; take another checkpoint") from None
-        self.tally.begin_epoch(sums)
-        if states is not None:  # else there were other ranks, and these go on with random numbers of their own
-            restore_random_state(states, self.work.device.torch_device, where=where)
+        self.state = restored(self.work, self.tally, checkpoint)
         self._written_at = (self.state.epoch, self.state.iteration)
 
     # The run
@@ -357,7 +317,8 @@ class Training:
         state.best_wer = facts.wer if facts.best else state.best_wer
         state.evaluated_at = state.iteration
         row = asdict(facts)
-        state.history.append({"evaluation": {**row, "timing": {"wall_s": row.pop("wall_s")}}})
+        timing = {"wall_s": row.pop("wall_s")}
+        state.history.append({"evaluation": {**row, "timing": timing}})
         self._observer.evaluated(facts)
         return facts
 
@@ -425,16 +386,16 @@ class Training:
 
     def _checkpoint(self, *, best: bool = False) -> None:
         """Writes a checkpoint, unless the last one stands where the run does; every rank waits until it is written."""
-        state = self.state
+        work, state = self.work, self.state
         here = (state.epoch, state.iteration)
         if self._keeper is None or (here == self._written_at and not best):
             return
         with self.tally.paused(), self._timed("checkpoint"):
-            values = self.values()
-            if self.work.ranks.first:
+            values = standing(work, state, self.tally)
+            if work.ranks.first:
                 path = self._keeper.keep(values, best=best)
                 self._observer.checkpoint_written(path, epoch=state.epoch, iteration=state.iteration)
-            self.work.ranks.wait()
+            work.ranks.wait()
         self._written_at = here
 
     def _timed(self, phase: str) -> AbstractContextManager[None]:

@@ -12,10 +12,13 @@ does both, in two operators a diagonal.
     U  label positions               V  symbols
 
 Work is in the order of N V for the softmax and R D U for the recursion. What is kept for the backward pass besides the
-logits is 28 bytes a cell; the recursion passes through 24 bytes for each of B D U and indices of the same size, and
+logits is 28 bytes a cell; the recursion passes through 48 bytes for each of B D U and indices of half that size, and
 the softmax through one block of rows. No copy of the logits in float32 and no softmax is kept, so what counts is the
-logits and their gradient, each N V in the logits' own type. All sums are in logarithms, in float32 (in float64 for
-logits that are).
+logits and their gradient, each N V in the logits' own type.
+
+All sums are in logarithms. The softmax is taken in float32 (in float64 of logits that are). The recursion adds up to
+thousands, of which float32 would leave the gradients three digits; it is in float64 where devices have that, which
+costs little, since a diagonal is small and what it takes is the launch of its two kernels.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from ds2prof.train.transducer_cells import Cells
 
 _BLOCK_VALUES: Final = 2**24
 """Logits that are taken to float32 at a time: 64 MiB."""
+
+_FLOAT64_DEVICES: Final = ("cpu", "cuda")
+"""Kinds of device all of which have float64; others sum in float32."""
 
 
 def transducer_loss(logits_NV: Tensor, labels_BU: Tensor, cells: Cells, *, blank: int) -> Tensor:
@@ -103,7 +109,8 @@ def _next_symbols(labels_BU: Tensor, cells: Cells, blank: int) -> Tensor:
 def _shares(blank_N: Tensor, label_N: Tensor, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
     """``loss_B``, and of all paths by probability the shares that leave each cell by its blank and by its label."""
     last_N = cells.position_N == cells.labels_B[cells.utterance_N]
-    into_DRU2 = _steps(blank_N, label_N.masked_fill(last_N, -torch.inf), cells)
+    precise = torch.float64 if blank_N.device.type in _FLOAT64_DEVICES else blank_N.dtype
+    into_DRU2 = _steps(blank_N.to(precise), label_N.to(precise).masked_fill_(last_N, -torch.inf), cells)
     sums_DRU = _run(into_DRU2)
 
     # Turned around, the first cell is the last: the sum there is over all ways from the beginning to the end.
@@ -121,7 +128,8 @@ def _shares(blank_N: Tensor, label_N: Tensor, cells: Cells) -> tuple[Tensor, Ten
     impossible_B = total_B == -torch.inf
     share_N2 = ((alpha_N - total_B[cells.utterance_N])[:, None] + onward_N2).exp_()
     share_N2.masked_fill_(impossible_B[cells.utterance_N][:, None], 0)
-    return (-total_B).masked_fill(impossible_B, 0), share_N2[:, 1], share_N2[:, 0]
+    loss_B, label_N, blank_N = (each.to(blank_N.dtype) for each in (-total_B, *share_N2.unbind(1)))
+    return loss_B.masked_fill_(impossible_B, 0), blank_N, label_N
 
 
 def _steps(blank_N: Tensor, label_N: Tensor, cells: Cells) -> Tensor:

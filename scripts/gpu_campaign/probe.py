@@ -75,16 +75,14 @@ def _version(package: str) -> str:
 
 def _frames(preset: str, sizes: list[int]) -> dict[str, list[int]]:
     """Batch size -> frames of the longest utterance of each of the first iterations, as training meets them."""
+    from ds2prof.train.batches import endless
     from ds2prof.train.presets import PRESETS
-    from ds2prof.train.speech import SyntheticSpeech
+    from ds2prof.train.speech import synthetic_batches
 
     chosen = PRESETS[preset]
     found = {}
     for size in sizes:
-        speech = SyntheticSpeech(
-            chosen.speech, size, input_bins=chosen.model.input_bins, vocabulary=chosen.model.vocabulary, seed=1
-        )
-        batches = iter(speech)
+        batches = endless(synthetic_batches(chosen, size, seed=1))
         found[str(size)] = [next(batches).frame_counts[0] for _ in range(ITERATIONS)]
     return found
 

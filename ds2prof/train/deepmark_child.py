@@ -1,0 +1,166 @@
+"""One process of a DeepMark measurement: a card's minibatches, timed. Started by :mod:`ds2prof.train.deepmark_process`.
+
+It reads one request, a JSON object, from standard input, and writes JSON objects to standard output, one a line:
+``{"done": n}`` now and then, and last ``{"result": {...}}``, ``{"exhausted": text}`` or ``{"error": text, "code": n}``.
+A probe for a batch size that does not fit ends here and takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ds2prof.errors import Ds2profError, UsageError
+from ds2prof.train.deepmark_plan import Part
+
+_SAY_EVERY_NS: Final = 500_000_000
+
+
+def main() -> None:
+    """Answers the request on standard input."""
+    request = json.loads(sys.stdin.read())
+    limit_bytes, on_host = request["memory_limit_bytes"], request["device"] == "cpu"
+    if on_host and limit_bytes is not None:
+        # What a process may allocate, its libraries' files left out: PyTorch is told no before the machine is full.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+    try:
+        answer = {"result": _measured(request, said=lambda done: _say({"done": done}))}
+    except Ds2profError as error:
+        answer = {"error": str(error), "code": error.exit_code}
+    except (RuntimeError, MemoryError) as error:
+        from ds2prof.train.device import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        answer = {"exhausted": "out of memory"}
+    _say(answer)
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+def _measured(request: dict[str, Any], *, said: Callable[[int], None]) -> dict[str, Any]:
+    """The times of the request's minibatches, and what they were taken on."""
+    from ds2prof.train import facts
+    from ds2prof.train.device import open_device
+    from ds2prof.train.distributed import joined, ranks_of
+
+    ranks = ranks_of(os.environ)
+    device = open_device(request["device"], local_rank=ranks.local_rank if ranks.several else None)
+    limit_bytes = request["memory_limit_bytes"]
+    if limit_bytes is not None and request["device"] != "cpu" and not device.limit_memory(limit_bytes):
+        raise UsageError(f"--memory-limit: {device} has no call that limits memory; leave it out")
+    with joined(ranks, device):
+        card = Card(request, device, ranks=ranks)
+        for part in request["warmup"]:
+            card.time(part, together=False)
+        device.reset_peak_memory()
+        rows = card.times(request["parts"], request["together"], max_s=request["max_s"], said=said)
+    return {
+        "rows": rows,
+        "parameters": card.parameters,
+        "device": device.facts(),
+        "versions": facts.versions(device),
+        "events": device.is_gpu and device.abilities.events,
+        **_memory(device),
+    }
+
+
+def _memory(device: Any) -> dict[str, int | None]:
+    """The most memory that was in use: of the device by its allocator's word, of the host by the kernel's."""
+    if not device.is_gpu:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "reserved_bytes": None}
+    return {"peak_bytes": device.peak_memory_bytes(), "reserved_bytes": device.reserved_memory_bytes()}
+
+
+class Card:
+    """A network on a device, given one minibatch after another: forward and loss, backward, and nothing else.
+
+    There is no optimizer step, and gradients are never set to zero: they add up, as in the protocol.
+
+    Args:
+        request: Preset, precision and seed.
+        device: Where.
+        ranks: The processes that average their gradients.
+    """
+
+    def __init__(self, request: dict[str, Any], device: Any, *, ranks: Any) -> None:
+        from ds2prof.train.presets import PRESETS
+        from ds2prof.train.speech import synthetic_batches
+        from ds2prof.train.workload import assemble
+
+        preset = PRESETS[request["preset"]]
+        seed = request["seed"]
+        self._speech = synthetic_batches(preset, 1, seed=seed, pin_memory=device.pins_memory)
+        self._work = assemble(
+            preset, device, batches=self._speech, precision=request["precision"], seed=seed, ranks=ranks
+        )
+        self._device, self._ranks = device, ranks
+        self._moments = [device.moment() for _ in range(3)]
+        self.parameters = self._work.parameter_count()
+
+    def times(
+        self, parts: Sequence[Part], together: Sequence[bool], *, max_s: float | None, said: Callable[[int], None]
+    ) -> list[tuple[int, int, int]]:
+        """(forward, backward, all with data and copies), nanoseconds, of each minibatch; behind ``max_s`` no more."""
+        rows: list[tuple[int, int, int]] = []
+        begun_ns = said_ns = time.perf_counter_ns()
+        for part, jointly in zip(parts, together, strict=True):
+            now_ns = time.perf_counter_ns()
+            if rows and max_s is not None and now_ns - begun_ns > max_s * 1e9:
+                break
+            rows.append(self.time(part, together=jointly))
+            if now_ns - said_ns > _SAY_EVERY_NS:
+                said(len(rows))
+                said_ns = now_ns
+        return rows
+
+    def time(self, part: Part, *, together: bool) -> tuple[int, int, int]:
+        """(forward, backward, all with data and copies), nanoseconds, between fences.
+
+        Args:
+            part: The utterances; none gives zeros.
+            together: Whether the gradients are averaged among the cards, which all of them have to do.
+        """
+        first, count = part
+        if not count:
+            return 0, 0, 0
+        work, (start, middle, end) = self._work, self._moments
+        begun_ns = time.perf_counter_ns()
+        batch = self._speech.batch(range(first, first + count)).to(self._device.torch_device)
+        self._fence(together=together)
+        start.record()
+        if together or not self._ranks.several:
+            loss = work.task.loss(work.outputs(batch), batch)
+            middle.record()
+            self._backward(loss)
+        else:
+            with self._ranks.gradients_stay(work.network):
+                loss = work.task.loss(work.outputs(batch), batch)
+                middle.record()
+                self._backward(loss)
+        end.record()
+        self._device.synchronize()
+        wall_ns = time.perf_counter_ns() - begun_ns
+        elapsed_ns = self._device.elapsed_ns
+        return elapsed_ns(start, middle), elapsed_ns(middle, end), wall_ns
+
+    def _backward(self, loss: Any) -> None:
+        (loss if self._work.scaler is None else self._work.scaler.scale(loss)).backward()
+
+    def _fence(self, *, together: bool) -> None:
+        """Waits until the copies have arrived, and for the other cards, so that no one's lateness is timed."""
+        self._device.synchronize()
+        if together and self._ranks.several:
+            self._ranks.gathered(None)
+
+
+if __name__ == "__main__":
+    main()
