@@ -29,20 +29,17 @@ import os
 import platform
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from pathlib import Path
 from typing import NamedTuple
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as training sets it; OpenMP reads it when PyTorch loads
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 from ds2prof.train.batches import Batch, Features, collate
 from ds2prof.train.device import Device, open_device
@@ -291,7 +288,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--repeat", type=int, default=15, help="turns of the front end alone; of the whole step a third"
     )
-    parser.add_argument("--steps", type=int, help="turns of the whole step")
+    parser.add_argument("--steps", type=int, help="turns of the whole step, instead of that third")
     parser.add_argument("--parts", nargs="+", default=["front end", "step"], choices=["front end", "step"])
     parser.add_argument("--least-ms", type=float, default=200.0, help="so long a measurement lasts, at least")
     return parser.parse_args()

@@ -238,6 +238,8 @@ def sound(samples: np.ndarray, rate_hz: int, form: str) -> bytes:
     import soundfile
 
     held = io.BytesIO()
+    if form != "MP3":  # libsndfile scales floating point numbers by 32,767
+        samples = np.rint(samples * 32768).astype(np.int16)
     soundfile.write(held, samples, rate_hz, format=form, subtype=None if form == "MP3" else "PCM_16")
     return held.getvalue()
 
@@ -256,7 +258,7 @@ def librispeech_archive(part: str = "dev-clean") -> bytes:
 
 
 def an4_archive(kind: str = "raw") -> bytes:
-    heard = (tone(2.0) * 32768).astype(">i2").tobytes() if kind == "raw" else sound(tone(2.0), 16_000, "NIST")
+    heard = np.rint(tone(2.0) * 32768).astype(">i2").tobytes() if kind == "raw" else sound(tone(2.0), 16_000, "NIST")
     return tar_of(
         {
             "an4/etc/an4_train.fileids": b"an4_clstk/fash/an251-fash-b\nan4_clstk/fash/an253-fash-b\n",

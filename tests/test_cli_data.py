@@ -10,6 +10,11 @@ import pytest
 from ds2prof.cli import COMMANDS as ALL
 from ds2prof.cli import main
 from ds2prof.cli.data import COMMANDS
+from ds2prof.speech.augment_config import AUGMENTS
+from ds2prof.speech.feature_config import FEATURES
+from ds2prof.speech.manifests import FORMS
+from ds2prof.speech.orders import ORDERS
+from ds2prof.train.presets import PRESETS
 from tests.speech_support import corpus
 
 
@@ -213,3 +218,13 @@ def test_pieces_are_trained_on_a_manifest_and_read_by_stats(data, folder):
     assert code == 0
     assert json.loads(out)["unknown"] == {}
     assert data("pieces", folder / "m.csv", "-o", folder / "p.model")[0] == 1
+
+
+@pytest.mark.parametrize("names", [COMMANDS, FORMS, ORDERS, AUGMENTS, FEATURES], ids=len)
+def test_the_document_names_every_choice(root, names):
+    text = (root / "docs" / "DATA.md").read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in text and f"ds2prof data {name}" not in text] == []
+
+
+def test_every_preset_asks_for_an_order_that_there_is():
+    assert {preset.order for preset in PRESETS.values()} <= set(ORDERS)

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="no torch, the tool that trains")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ds2prof.errors import Ds2profError
 from ds2prof.train.optimizers import Lamb, Schedule, WeightAverage, make_optimizer
@@ -74,6 +75,30 @@ def test_lamb_in_float32_is_near_it() -> None:
     for place, (weight, result) in enumerate(zip(before, found, strict=True)):
         expected = lamb_by_hand(weight, [step[place] for step in slopes], LAMB)
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that are called."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_lamb_calls_as_many_operators_for_many_tensors_as_for_few() -> None:
+    counts = []
+    for tensors in (2, 30):
+        weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(tensors)]
+        for weight in weights:
+            weight.grad = torch.ones(3)
+        optimizer = Lamb(weights, learning_rate=0.1)
+        optimizer.step()
+        with Operators() as operators:
+            optimizer.step()
+        counts.append(operators.count)
+    assert counts[0] == counts[1] < 30
 
 
 def test_lamb_moves_a_tensor_of_zeros_by_the_rate_alone() -> None:

@@ -12,11 +12,6 @@ from hypothesis import strategies as st
 from ds2prof.errors import UsageError
 from ds2prof.speech.audio import write_wav
 from ds2prof.speech.augment import (
-    AUGMENTS,
-    STRETCH_AND_MASKS,
-    TEMPO_AND_GAIN,
-    AugmentConfig,
-    SpecAugment,
     amplified,
     at_tempo,
     augmented,
@@ -25,6 +20,13 @@ from ds2prof.speech.augment import (
     noisy,
     stretched,
     warped,
+)
+from ds2prof.speech.augment_config import (
+    AUGMENTS,
+    STRETCH_AND_MASKS,
+    TEMPO_AND_GAIN,
+    AugmentConfig,
+    SpecAugment,
 )
 from tests.speech_support import tone
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -173,9 +174,57 @@ def test_a_broken_manifest_is_refused_in_one_line_with_the_place(tmp_path, text,
 
 def test_bytes_and_absent_files_are_no_manifest(tmp_path):
     (tmp_path / "m").write_bytes(b"\xff\xfe\x00")
-    for name, reason in (("m", "is not UTF-8"), ("absent", "cannot read this manifest"), (".", "cannot read")):
+    for name, reason in (
+        ("m", "this has 1 fields|is not CSV"),
+        ("absent", "cannot read this manifest"),
+        (".", "cannot read"),
+    ):
         with pytest.raises(ReadError, match=reason):
             read_manifest(tmp_path / name)
+
+
+def test_a_name_that_is_no_utf_8_passes_through(tmp_path):
+    named = os.fsdecode(b"caf\xe9.wav")
+    for form in ("csv", "json", "rnnt"):
+        write_manifest(tmp_path / form, [Utterance(tmp_path / named, tmp_path / "a.txt", text="A")], form=form)
+        assert read_manifest(tmp_path / form)[0].audio == tmp_path / named
+
+
+def test_half_a_character_is_refused(tmp_path):
+    (tmp_path / "m").write_text('[{"transcript": "\\ud800", "files": [{"fname": "a"}]}]')
+    with pytest.raises(ReadError, match="entry 0: its transcript holds half a character"):
+        read_manifest(tmp_path / "m")
+
+
+valid = st.sampled_from(
+    [
+        "a.wav,a.txt,1.5\nb.wav,b.txt\n",
+        '{"root_path": ".", "samples": [{"wav_path": "a", "transcript_path": "b", "duration_s": 1.5}]}',
+        '[{"transcript": "a", "files": [{"fname": "b"}], "original_duration": 1.5}]',
+    ]
+)
+
+
+@given(valid, st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_manifest_spoilt_anywhere_is_read_or_refused_in_one_line(tmp_path_factory, text, data):
+    raw = bytearray(text.encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 6))] = data.draw(st.binary(max_size=4))
+        if not raw:
+            break
+    path = tmp_path_factory.getbasetemp() / "spoilt"
+    path.write_bytes(raw)
+    try:
+        found = read_manifest(path)
+    except ReadError as error:
+        found, reason = [], str(error)
+    else:
+        reason = ""
+    assert bool(found) != bool(reason)
+    assert "\n" not in reason
+    assert all(each.dur_s is None or 0 < each.dur_s < float("inf") for each in found)
 
 
 def test_durations_that_are_known_are_not_read_again(tmp_path, utterances, monkeypatch):
@@ -276,4 +325,5 @@ def test_the_figures_of_a_corpus_are_counted():
     assert (stats.utterances, stats.total_s, stats.min_s, stats.median_s, stats.max_s) == (3, 5.5, 0.5, 2.25, 2.75)
     assert stats.by_second == {0: 1, 2: 2}
     assert (stats.words, stats.distinct_words, stats.labels) == (3, 2, len("IT'S CAF") + len("IT'S"))
+    assert stats.max_labels_per_s == len("IT'S CAF") / 0.5
     assert (stats.unknown, stats.with_unknown, stats.empty) == ({"9": 3, "É": 1}, 2, 1)

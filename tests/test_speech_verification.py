@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
 from ds2prof.errors import MissingDataError, ReadError
 from ds2prof.speech.manifests import Utterance
+from ds2prof.speech.threads import in_threads
 from ds2prof.speech.verification import differences, hash_lines, hashes_of, read_hashes, unreadable, write_hashes
 from tests.speech_support import corpus
 
@@ -111,3 +113,27 @@ def test_what_is_wrong_with_each_utterance_is_said(tmp_path):
         "the manifest says 9.000 s",
         "cannot read this transcript: No such file or directory",
     ]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(folder, monkeypatch):
+    def walk(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(top / "wav")))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(ReadError, match="wav: cannot be read: Permission denied"):
+        hashes_of(folder)
+
+
+def test_work_that_is_left_early_is_not_done_to_the_end():
+    done = []
+
+    def slow(number):
+        done.append(number)
+        time.sleep(0.002)
+        return number
+
+    results = in_threads(slow, range(1_000), threads=2)
+    assert next(results) == 0
+    results.close()
+    assert len(done) < 1_000

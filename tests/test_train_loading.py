@@ -10,11 +10,12 @@ torch = pytest.importorskip("torch")
 from ds2prof.errors import ReadError, UsageError
 from ds2prof.speech.alphabet import GRAPHEMES
 from ds2prof.speech.audio import write_wav
-from ds2prof.speech.augment import AUGMENTS, noises_in
+from ds2prof.speech.augment import noises_in
+from ds2prof.speech.augment_config import AUGMENTS
 from ds2prof.speech.feature_config import LOG_SPECTROGRAM, STACKED_LOG_MEL
 from ds2prof.speech.features import features
 from ds2prof.speech.manifests import Utterance
-from ds2prof.train.loading import SpeechBatches, SpeechSource
+from ds2prof.train.loading import SpeechBatches, SpeechSource, _Loaded
 from tests.speech_support import corpus, tone
 
 
@@ -173,6 +174,7 @@ def test_a_sound_that_cannot_be_read_stops_the_epoch_in_one_line(tmp_path, worke
     with pytest.raises(ReadError, match=r"u02\.wav: cannot be read as sound") as caught:
         list(batches.epoch(0))
     assert "\n" not in str(caught.value)
+    batches.close()
 
 
 def test_stacked_features_come_with_their_own_frame_length(utterances):
@@ -197,6 +199,16 @@ def test_evaluation_has_no_dither_and_training_has(utterances):
     samples = speech.samples(0)
     assert np.array_equal(speech.content(samples, 0, 0), speech.content(samples, 1, 0))
     assert not np.array_equal(trained.content(samples, 0, 0), trained.content(samples, 1, 0))
+
+
+def test_all_of_a_batch_is_pinned_where_that_is_asked_for(utterances, monkeypatch):
+    batch = next(made(utterances).epoch(0))
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    loaded = _Loaded(batch).pin_memory()
+    assert [id(each) for each in pinned] == [id(batch.spect_BFT), id(batch.frames_B), id(batch.labels)]
+    assert same(loaded.batch, batch)
+    assert loaded.batch.spect_BFT is not batch.spect_BFT
 
 
 def test_a_corpus_smaller_than_a_batch_is_refused(utterances):

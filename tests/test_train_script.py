@@ -4,10 +4,12 @@ import gzip
 import json
 import subprocess
 import sys
+import wave
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="no torch, the tool that trains")
@@ -189,6 +191,62 @@ def test_a_missing_torch_is_one_line_that_says_how_to_get_it(monkeypatch: Any) -
     assert result.stderr == (
         'train_profiling.py: torch: this package is not installed; pip install "ds2prof[train]" brings it\n'
     )
+
+
+@pytest.fixture(scope="module")
+def spoken_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six noises of different lengths that claim to be speech."""
+    pytest.importorskip("soundfile", reason="the package soundfile is missing")
+    folder, stream = tmp_path_factory.mktemp("corpus"), np.random.default_rng(3)
+    lines = []
+    for number in range(6):
+        sound, text = folder / f"{number}.wav", folder / f"{number}.txt"
+        with wave.open(str(sound), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes(stream.integers(-9000, 9000, size=4000 + 1600 * number, dtype=np.int16).tobytes())
+        text.write_text("ONE TWO\n", encoding="utf-8")
+        lines.append(f"{sound},{text}\n")
+    (folder / "manifest.csv").write_text("".join(lines), encoding="utf-8")
+    return folder / "manifest.csv"
+
+
+def test_a_corpus_is_trained_on_where_one_is_named(spoken_manifest: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    asked = ("--train-manifest", spoken_manifest, "--batch-size", 2, "--iterations", 3, "--warmup", 0)
+    result = invoke(*asked, "--output", path)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in path.read_text().splitlines()][1:-1]
+    lengths_s = sorted(row["audio_s"] for row in rows)
+    # Bins of neighbours in length: 1 + samples // 160 frames of 10 ms, two utterances in each.
+    assert lengths_s == pytest.approx([0.62, 1.02, 1.42], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        (("--workers", 2), "--train-manifest"),
+        (("--labels", 5), "--frames"),
+        (("--pieces", "x.model"), "--train-manifest"),
+        (("--train-manifest", "m.csv", "--hold", 3), "--hold"),
+        (("--train-manifest", "m.csv", "--preset", "rnnt"), "--pieces"),
+    ],
+)
+def test_options_of_corpora_and_of_synthetic_speech_do_not_mix(asked: tuple[object, ...], word: str) -> None:
+    result = invoke(*asked, "--iterations", 2)
+    assert result.exit_code == 2
+    assert word in result.output
+
+
+def test_one_utterance_can_be_held_and_all_made_alike(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    alike = ("--frames", 50, "--hold", 7, "--accumulate", 2)
+    result = invoke("--batch-size", 2, "--iterations", 3, "--warmup", 0, *alike, "--output", path)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in path.read_text().splitlines()][1:-1]
+    assert [(row["samples"], row["audio_s"], row["padded_s"]) for row in rows] == [(4, 2.0, 2.0)] * 3
+    assert rows[2]["loss"] < rows[0]["loss"], "it is the same utterance again and again"
 
 
 def test_help_needs_no_torch_and_no_particular_folder(tmp_path: Path) -> None:

@@ -147,9 +147,9 @@ def test_one_frame_without_labels_is_its_blank() -> None:
     assert loss_of(logits_NV, [[]], [1]).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_probabilities_of_all_texts_of_one_symbol_add_up_to_at_most_one() -> None:
-    # Over texts of 0 to 8 times symbol 0, with cells that do not depend on the label position: what is missing to 1
-    # is the probability of longer texts and of other symbols.
+def test_probabilities_of_all_texts_add_up_to_one() -> None:
+    # One symbol can be said, so a text is a number of it; what the next symbol is depends on the frame alone. Of more
+    # than 60 in 3 frames there is nothing left to speak of.
     torch.default_generator.manual_seed(0)
     frame_TV = torch.randn(3, BLANK + 1, dtype=torch.float64)
     frame_TV[:, 1:BLANK] = -torch.inf

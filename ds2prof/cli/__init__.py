@@ -20,8 +20,10 @@ COMMANDS: Final = {
     "metrics": ("ds2prof.cli.metrics", "Say which hardware counters a chip has, and plan what to collect."),
     "doctor": ("ds2prof.cli.doctor", "Say what works on this machine, and what to do about the rest."),
     "calibrate": ("ds2prof.cli.calibrate", "Measure what each way to capture costs on this machine."),
+    "train": ("ds2prof.cli.train", "Train a preset to a word error rate, with checkpoints, on one device or many."),
     "evaluate": ("ds2prof.cli.evaluate", "Say how well a trained network understands a corpus."),
     "transcribe": ("ds2prof.cli.transcribe", "Write down what is said in sound files."),
+    "export-onnx": ("ds2prof.cli.export_onnx", "Write a network as ONNX, checked against PyTorch."),
     "data": ("ds2prof.cli.data", "Speech to train on: manifests, checks, figures, models of pieces."),
     "bench": ("ds2prof.cli.bench", "Measure the workload by a published protocol, in its columns."),
 }

@@ -9,6 +9,8 @@ import click
 
 COMMANDS: Final = {
     "deepmark": ("ds2prof.cli.bench_deepmark", "Time forward and backward as DeepMark's protocol does."),
+    "allreduce": ("ds2prof.cli.bench_allreduce", "Time an all-reduce among the ranks: check the links."),
+    "latency": ("ds2prof.cli.bench_latency", "Time how long a batch takes to become text."),
 }
 """Command -> (module with ``command``, one line of help)."""
 

@@ -45,7 +45,7 @@ def shaping(command: Command) -> Command:
             click.option(
                 "--form",
                 type=click.Choice(FORMS),
-                help="How it is written.  [default: csv; json, or rnnt where it must be, for a name that ends in .json]",
+                help="How it is written.  [default: csv; for a name that ends in .json json, or rnnt if it must be]",
             ),
             click.option("--min-duration", type=float, metavar="SECONDS", help="Leave out what is shorter."),
             click.option("--max-duration", type=float, metavar="SECONDS", help="Leave out what is longer."),

@@ -18,7 +18,7 @@ def corpus_text(stats: CorpusStats) -> str:
         f"duration    {stats.total_s:,.1f} s ({stats.total_s / 3600:.2f} h), "
         f"{stats.min_s:.2f} to {stats.max_s:.2f} s, median {stats.median_s:.2f} s",
         f"words       {stats.words:,}, {stats.distinct_words:,} different ones",
-        f"labels      {stats.labels:,}, {per_s:.1f} a second",
+        f"labels      {stats.labels:,}, {per_s:.1f} a second, {stats.max_labels_per_s:.1f} at most",
     ]
     if stats.empty:
         lines.append(f"empty       {stats.empty:,} utterances in which no label is left")

@@ -95,3 +95,38 @@ def _srt_time(time_s: float) -> str:
     hours, minutes = divmod(minutes, 60)
     seconds, rest_ms = divmod(rest_ms, MS_PER_S)
     return f"{hours:02}:{minutes:02}:{seconds:02},{rest_ms:03}"
+
+
+_LATENCY_COLUMNS: Final = {
+    "batch_size": ("batch", "d"),
+    "batches": ("batches", "d"),
+    "p50_ms": ("p50 ms", ".2f"),
+    "p90_ms": ("p90 ms", ".2f"),
+    "p99_ms": ("p99 ms", ".2f"),
+    "mean_ms": ("mean ms", ".2f"),
+    "samples_per_s": ("samples/s", ".2f"),
+    "audio_s_per_s": ("audio s/s", ".2f"),
+    "real_time_factor": ("real time", ".4f"),
+}
+
+
+def latency_text(found: Mapping[str, Any]) -> str:
+    """Latencies for reading, of their document: a line for each batch size."""
+    device = found["device_name"] or found["device"]
+    rows = [[title for title, _ in _LATENCY_COLUMNS.values()]]
+    for row in found["rows"]:
+        rows.append(
+            ["-" if row[name] is None else f"{row[name]:{form}}" for name, (_, form) in _LATENCY_COLUMNS.items()]
+        )
+    widths = [max(len(row[place]) for row in rows) for place in range(len(_LATENCY_COLUMNS))]
+    lines = [
+        cleaned(f"{found['preset']}, {found['precision']}, {device}: batch to {found['extent']}; {found['speech']}"),
+        "",
+        *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows),
+    ]
+    for name, needed in found["batches_needed"].items():
+        short = [str(row["batch_size"]) for row in found["rows"] if row[name] is None]
+        if short:
+            title = _LATENCY_COLUMNS[name][0].split()[0]
+            lines.append(f"{title}: takes {needed} batches; batch size {', '.join(short)} has fewer")
+    return "\n".join(lines)

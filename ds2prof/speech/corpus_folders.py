@@ -62,7 +62,11 @@ def utterances_in(folder: Path) -> Found:
 
 def _folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Each folder below with its files, both in the order of their names."""
-    for where, below, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise ReadError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+    for where, below, names in os.walk(folder, onerror=refuse):
         below.sort()
         yield Path(where), sorted(names)
 
@@ -85,8 +89,10 @@ def _librispeech(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]
         try:
             with path.open("rb") as file:
                 lines = file.read(_LONGEST_BYTES).decode("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ReadError(f"{path}: cannot read these transcripts: {error}") from None
+        except OSError as error:
+            raise ReadError(f"{path}: cannot read these transcripts: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ReadError(f"{path}: is not UTF-8 text") from None
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

@@ -28,6 +28,8 @@ class CorpusStats:
         words: Words in all transcripts.
         distinct_words: Different ones, as the symbols write them.
         labels: Labels of all transcripts.
+        max_labels_per_s: Of the utterance that is spoken fastest. A network that gives fewer frames a second cannot
+            learn it by CTC.
         unknown: Character -> how often the transcripts have it and the symbols lack it.
         with_unknown: Utterances with such characters.
         empty: Utterances in which no label is left.
@@ -42,6 +44,7 @@ class CorpusStats:
     words: int
     distinct_words: int
     labels: int
+    max_labels_per_s: float
     unknown: dict[str, int]
     with_unknown: int
     empty: int
@@ -64,7 +67,8 @@ def stats_of(
     unknown: Counter[str] = Counter()
     distinct: set[str] = set()
     words = labels = with_unknown = empty = 0
-    for number, utterance in enumerate(utterances):
+    fastest_per_s = 0.0
+    for number, (utterance, dur_s) in enumerate(zip(utterances, durations, strict=True)):
         spoken = utterance.spoken()
         lacking = symbols.unknown(spoken)
         unknown += lacking
@@ -74,6 +78,7 @@ def stats_of(
         words += len(written)
         count = len(symbols.encode(spoken))
         labels += count
+        fastest_per_s = max(fastest_per_s, count / dur_s)
         empty += not count
         if progress is not None:
             progress(number + 1, len(utterances))
@@ -87,6 +92,7 @@ def stats_of(
         words=words,
         distinct_words=len(distinct),
         labels=labels,
+        max_labels_per_s=fastest_per_s,
         unknown=dict(unknown.most_common()),
         with_unknown=with_unknown,
         empty=empty,

@@ -26,7 +26,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,10 +33,13 @@ from typing import Any, Final
 from ds2prof.errors import Ds2profError, MissingDataError, ReadError, UsageError
 from ds2prof.measurements import written_whole
 from ds2prof.speech.audio import duration_s
+from ds2prof.speech.threads import in_threads
 
 FORMS: Final = ("csv", "csv-two-columns", "json", "rnnt")
 _LONGEST_MANIFEST_BYTES: Final = 1 << 30
 _LONGEST_TRANSCRIPT_BYTES: Final = 1 << 20
+_NAMES: Final = "surrogateescape"
+"""The names of files are bytes, and some old corpora's are no UTF-8: those pass through as they are."""
 _HEADER_READERS: Final = 8
 """Threads that read headers: it is waiting for disks, most of all."""
 
@@ -106,10 +108,7 @@ def read_manifest(path: Path) -> list[Utterance]:
         raise ReadError(f"{path}: cannot read this manifest: {error.strerror}") from None
     if len(raw) > _LONGEST_MANIFEST_BYTES:
         raise ReadError(f"{path}: is over a gibibyte, and no manifest")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReadError(f"{path}: is not UTF-8 text, and no manifest") from None
+    text = raw.decode("utf-8-sig", errors=_NAMES)
     readers = {"{": _from_json, "[": _from_rnnt}
     utterances = list(readers.get(text.lstrip()[:1], _from_csv)(text, path))
     if not utterances:
@@ -182,6 +181,10 @@ def _text(entry: dict[str, Any], key: str, where: str, *, empty: bool = False) -
     found = entry.get(key)
     if not isinstance(found, str) or not (found or empty):
         raise ReadError(f"{where}: has no {key}")
+    try:
+        found.encode("utf-8", errors=_NAMES)
+    except UnicodeEncodeError:
+        raise ReadError(f"{where}: its {key} holds half a character") from None
     return found
 
 
@@ -225,7 +228,7 @@ def write_manifest(
         _require_files(utterances, form)
     text = {"json": _as_json, "rnnt": _as_rnnt}.get(form, _as_csv)(utterances, place, durations=form == "csv")
     with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode("utf-8", errors=_NAMES))
 
 
 def _default_form(path: Path, utterances: Iterable[Utterance]) -> str:
@@ -316,14 +319,13 @@ def measured(utterances: Sequence[Utterance], *, progress: Progress | None = Non
     """
     found: list[Utterance] = []
     faults: list[str] = []
-    with ThreadPoolExecutor(_HEADER_READERS) as readers:
-        for number, result in enumerate(readers.map(_with_duration, utterances)):
-            if isinstance(result, Utterance):
-                found.append(result)
-            else:
-                faults.append(str(result))
-            if progress is not None:
-                progress(number + 1, len(utterances))
+    for number, result in enumerate(in_threads(_with_duration, utterances, threads=_HEADER_READERS)):
+        if isinstance(result, Utterance):
+            found.append(result)
+        else:
+            faults.append(str(result))
+        if progress is not None:
+            progress(number + 1, len(utterances))
     return found, faults
 
 

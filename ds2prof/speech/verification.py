@@ -15,15 +15,15 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ds2prof.errors import Ds2profError, MissingDataError, ReadError
 from ds2prof.measurements import written_whole
-from ds2prof.speech.audio import read_samples
+from ds2prof.speech.audio import read_samples, sound_of
 from ds2prof.speech.manifests import Utterance
+from ds2prof.speech.threads import in_threads
 
 HASHES_NAME: Final = "SHA256SUMS"
 """The list's name where none is given, in the corpus's own folder."""
@@ -32,6 +32,8 @@ _LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _LONGEST_LIST_BYTES: Final = 1 << 30
 _CHUNK_BYTES: Final = 1 << 20
 _READERS: Final = 4
+_DURATION_SLACK_S: Final = 0.05
+"""Headers of compressed files are right to a packet."""
 
 Progress = Callable[[int, int], None]
 
@@ -76,11 +78,11 @@ def hashes_of(folder: Path, *, leave_out: Iterable[Path] = (), progress: Progres
     if not names:
         raise MissingDataError(f"{folder}: holds no files")
     hashes: dict[str, str] = {}
-    with ThreadPoolExecutor(_READERS) as readers:
-        for name, found in zip(names, readers.map(_sha256, [folder / name for name in names]), strict=True):
-            hashes[name] = found
-            if progress is not None:
-                progress(len(hashes), len(names))
+    paths = [folder / name for name in names]
+    for name, found in zip(names, in_threads(_sha256, paths, threads=_READERS), strict=True):
+        hashes[name] = found
+        if progress is not None:
+            progress(len(hashes), len(names))
     return hashes
 
 
@@ -88,12 +90,21 @@ def _names(folder: Path, leave_out: Iterable[Path]) -> list[str]:
     if not folder.is_dir():
         raise MissingDataError(f"{folder}: is no folder")
     out = {path.resolve() for path in leave_out}
-    paths = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
+    paths = (Path(where) / name for where, _, names in os.walk(folder, onerror=_refuse) for name in names)
     names = sorted(path.relative_to(folder).as_posix() for path in paths if path.resolve() not in out)
     for name in names:
         if "\n" in name or "\r" in name:
             raise ReadError(f"{folder}: a file's name holds a line break ({name!r}); rename it")
     return names
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be looked into is no empty one.
+
+    Raises:
+        ReadError: always.
+    """
+    raise ReadError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
 def _sha256(path: Path) -> str:
@@ -158,35 +169,24 @@ def differences(folder: Path, listed: Mapping[str, str], found: Mapping[str, str
     )
 
 
-def unreadable(
-    utterances: Sequence[Utterance], *, sample_rate_hz: int = 16_000, progress: Progress | None = None
-) -> Iterator[str]:
+def unreadable(utterances: Sequence[Utterance], *, progress: Progress | None = None) -> Iterator[str]:
     """What is wrong with the utterances of a manifest, a line each: all sound is decoded, all transcripts are read."""
-
-    def fault(utterance: Utterance) -> str | None:
-        return _fault(utterance, sample_rate_hz)
-
-    with ThreadPoolExecutor(_READERS) as readers:
-        for number, found in enumerate(readers.map(fault, utterances)):
-            if found is not None:
-                yield found
-            if progress is not None:
-                progress(number + 1, len(utterances))
+    for number, found in enumerate(in_threads(_fault, utterances, threads=_READERS)):
+        if found is not None:
+            yield found
+        if progress is not None:
+            progress(number + 1, len(utterances))
 
 
-def _fault(utterance: Utterance, sample_rate_hz: int) -> str | None:
+def _fault(utterance: Utterance) -> str | None:
     try:
-        samples = read_samples(utterance.audio, sample_rate_hz)
+        rate_hz = sound_of(utterance.audio).sample_rate_hz
+        dur_s = len(read_samples(utterance.audio, rate_hz)) / rate_hz
         spoken = utterance.spoken()
     except Ds2profError as error:
         return str(error)
-    dur_s = len(samples) / sample_rate_hz
     if utterance.dur_s is not None and abs(dur_s - utterance.dur_s) > _DURATION_SLACK_S:
         return f"{utterance.audio}: the manifest says {utterance.dur_s:.3f} s, and it is {dur_s:.3f} s long"
     if not spoken:
         return f"{utterance.transcript or utterance.audio}: its transcript is empty"
     return None
-
-
-_DURATION_SLACK_S: Final = 0.05
-"""Headers of compressed files are right to a packet."""

@@ -101,7 +101,9 @@ def measure(
     environ = _environment(cards)
     with ExitStack() as stack:
         children = [
-            stack.enter_context(_Child(_request(setting, batches, warmup=warmup, card=card, max_s=max_s), environ, card))
+            stack.enter_context(
+                _Child(_request(setting, batches, warmup=warmup, card=card, max_s=max_s), environ, card)
+            )
             for card in range(cards)
         ]
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -252,7 +254,9 @@ def _refuse(child: _Child) -> None:
 
 def _together(answers: Sequence[dict[str, Any]]) -> Timed:
     """The cards' answers as one: each minibatch as the slowest card had it."""
-    rows = [max(each, key=lambda row: row[0] + row[1]) for each in zip(*(answer["rows"] for answer in answers))]
+    rows = [
+        max(each, key=lambda row: row[0] + row[1]) for each in zip(*(answer["rows"] for answer in answers), strict=True)
+    ]
     facts = {key: answers[0][key] for key in ("parameters", "device", "versions", "events")}
     peaks, reserved = (
         [answer[key] for answer in answers if answer[key] is not None] for key in ("peak_bytes", "reserved_bytes")

@@ -5,8 +5,8 @@ greedy decoding, copy of the symbols back. A synchronization stands on both side
 batches do not overlap. With ``network`` alone, decoding and the copy back are left out. Every utterance of a batch
 waits for the whole batch, so a batch counts once, and so many are behind a percentile as there were batches.
 
-A percentile is numpy's default, linear between the two nearest of the sorted times. One of which fewer than one batch
-lies beyond is only the largest that happened to be seen: the p-th takes 100 / (100 - p) batches, 100 for the 99th, and is
+A percentile is numpy's default, linear between the two nearest of the sorted times. One that fewer than one batch lies
+beyond is only the largest that happened to be seen: the p-th takes 100 / (100 - p) batches, 100 for the 99th, and is
 absent with fewer.
 
 Reading sound and computing features are not in it: they are other work, done by other processors.
@@ -15,16 +15,16 @@ Reading sound and computing features are not in it: they are other work, done by
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import torch
 from torch import nn
 
 from ds2prof.train.batches import Batch
-from ds2prof.train.device import Device
+from ds2prof.train.device import Device, memory_errors
 from ds2prof.train.evaluation import evaluating, recognized
 from ds2prof.train.tasks import Task
 from ds2prof.units import MS_PER_S, NS_PER_MS, NS_PER_S
@@ -149,7 +149,7 @@ def _apply(task: Task, network: nn.Module, batch: Batch, *, device: Device, prec
         if encode is None:
             network(*task.inputs(batch))
         else:
-            encode(batch.spect_BFT, batch.frame_counts)
+            encode(batch.spect_BFT, batch.frames_B)
 
 
 def spread(numbers: Sequence[int], batch_size: int, batches: int, *, seed: int) -> list[list[int]]:
@@ -164,7 +164,65 @@ def spread(numbers: Sequence[int], batch_size: int, batches: int, *, seed: int) 
     ]
 
 
-def settled(device: Device) -> None:
-    """Nothing; what an earlier batch size left in the device's memory is given back."""
-    if device.is_gpu:
-        torch.cuda.empty_cache()
+@dataclass(frozen=True, kw_only=True)
+class LatencyPlan:
+    """What is measured at each batch size.
+
+    Attributes:
+        batch_sizes: In this order.
+        batches: How many are measured at each.
+        warmup: How many go before them.
+        extent: ``text`` or ``network``.
+        precision: In which the network is applied.
+        most_s: How long each batch size may take behind its warm-up; None for as long as it takes.
+        seed: Decides which utterances come together.
+    """
+
+    batch_sizes: tuple[int, ...]
+    batches: int = 100
+    warmup: int = 5
+    extent: str = "text"
+    precision: str = "fp32"
+    most_s: float | None = None
+    seed: int = 1
+
+
+def sweep(
+    task: Task,
+    network: nn.Module,
+    numbers: Sequence[int],
+    batch_of: Callable[[list[int]], Batch],
+    *,
+    device: Device,
+    plan: LatencyPlan,
+    progress: Callable[[int, int], object] | None = None,
+) -> Iterator[Latency]:
+    """The latency at each batch size of the plan, each as soon as it is known.
+
+    Args:
+        task: What the network is for.
+        network: On the device.
+        numbers: The utterances to draw from; one alone is held in every place of every batch.
+        batch_of: Makes a batch of some of them.
+        device: Where it is computed.
+        plan: What is measured.
+        progress: Told the batch size and how many of its batches are done.
+
+    Raises:
+        Ds2profError: a batch does not fit into the device's memory.
+    """
+    for batch_size in plan.batch_sizes:
+        drawn = spread(numbers, batch_size, plan.warmup + plan.batches, seed=plan.seed)
+        with memory_errors(device, batch_size):
+            timed = measure(
+                task,
+                network,
+                map(batch_of, drawn),
+                device=device,
+                precision=plan.precision,
+                extent=plan.extent,
+                warmup=plan.warmup,
+                most_s=plan.most_s,
+                progress=None if progress is None else partial(progress, batch_size),
+            )
+        yield Latency(batch_size, timed)

@@ -10,6 +10,7 @@ decoded sound, and features are made anew each time.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.speech.alphabet import Symbols
 from ds2prof.speech.audio import read_samples
-from ds2prof.speech.augment import AugmentConfig, Noises, augmented, masked
+from ds2prof.speech.augment import Noises, augmented, masked
+from ds2prof.speech.augment_config import AugmentConfig
 from ds2prof.speech.feature_config import FeatureConfig
 from ds2prof.speech.features import features
 from ds2prof.speech.manifests import Utterance, durations_of
@@ -119,11 +121,12 @@ class SpeechBatches:
         self.source = source
         self.order = order
         self._plan = _Plan()
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader: DataLoader[Any] | None = DataLoader(
             _Utterances(source, cache_bytes),
             batch_sampler=self._plan,
             num_workers=workers,
             collate_fn=partial(_collated, frame_ms=source.features.frame_ms),
+            worker_init_fn=_ignore_interrupts,
             pin_memory=pin_memory,
             prefetch_factor=_PREFETCHED if workers else None,
             persistent_workers=workers > 0,
@@ -170,11 +173,24 @@ class SpeechBatches:
         Raises:
             ReadError: a sound file or transcript cannot be read.
         """
+        assert self._loader is not None, "closed"
         self._plan.set(self.order, number, start)
         for loaded in self._loader:
             if isinstance(loaded.batch, Ds2profError):
-                raise loaded.batch
+                # A new one: through its traceback the old one, which this frame holds, would keep the workers until
+                # the garbage is collected, and then they take seconds to notice.
+                raise type(loaded.batch)(str(loaded.batch))
             yield loaded.batch
+
+    def close(self) -> None:
+        """Lets the workers and the cache go; there are no more epochs."""
+        self._loader = None
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leaves Ctrl-C to the process that trains, which ends its workers; each of them would print a traceback."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Plan(Sampler[list[tuple[int, int]]]):

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ds2prof.errors import CaptureError, Ds2profError
-from ds2prof.speech.augment import AUGMENTS, AugmentConfig
+from ds2prof.speech.augment_config import AUGMENTS, AugmentConfig
 from ds2prof.train.observers import (
     MISSED,
     SUCCESS,

@@ -54,7 +54,7 @@ class Lamb(torch.optim.Optimizer):
         super().__init__(parameters, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]  # PyTorch's own overloads differ by version
+    def step(self, closure: Any = None) -> Any:
         """Changes the weights; what ``closure`` returns, which is called first where there is one."""
         loss = None
         if closure is not None:
@@ -86,7 +86,7 @@ class Lamb(torch.optim.Optimizer):
         for parameter in trained:
             if not self.state[parameter]:
                 self.state[parameter] = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-        gradients = [parameter.grad for parameter in trained]
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
         means = [self.state[parameter]["exp_avg"] for parameter in trained]
         squares = [self.state[parameter]["exp_avg_sq"] for parameter in trained]
         first, second = group["betas"]

@@ -12,45 +12,41 @@ step whose loss is looked at anyway, else behind those that are told of.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import torch
 
-from ds2prof.errors import Ds2profError, MissingDataError, UsageError
+from ds2prof.errors import Ds2profError
 from ds2prof.train.batches import Batch
 from ds2prof.train.checkpoints import Checkpoint
 from ds2prof.train.evaluation import Evaluation
-from ds2prof.train.observers import (
-    FAILED,
-    INTERRUPTED,
-    MISSED,
-    SUCCESS,
-    BadLoss,
-    EpochFacts,
-    EvalFacts,
-    Observer,
-    RunFacts,
-    StepFacts,
-)
+from ds2prof.train.leaving_out import KeptBuffers
+from ds2prof.train.observers import FAILED, INTERRUPTED, MISSED, SUCCESS, EvalFacts, Observer, RunFacts
 from ds2prof.train.plan import Outcome, Plan, State
 from ds2prof.train.randomness import reading, undisturbed
 from ds2prof.train.standing import restored, standing
 from ds2prof.train.steps import train_step
 from ds2prof.train.stopping import StopRequest
 from ds2prof.train.tally import Stretch, Tally
+from ds2prof.train.telling import (
+    bad_loss,
+    bad_row,
+    epoch_facts,
+    epoch_row,
+    eval_facts,
+    eval_row,
+    reached,
+    step_facts,
+    step_row,
+    steps_of_epoch,
+)
 from ds2prof.train.timers import PhaseTimers
 from ds2prof.train.watch import Watch
 from ds2prof.train.workload import Workload
-from ds2prof.units import MS_PER_S, NS_PER_S
-
-_TIMING: Final = ("samples", "audio_s", "wall_s")
-"""What two runs of the same training differ in: how much of an epoch one process saw, and how long that took."""
 
 
 class Keeper(Protocol):
@@ -96,6 +92,7 @@ class Training:
         self.tally = Tally(work.device, accumulate=work.accumulate)
         self.steps_of_epoch = steps_of_epoch(work, plan.limit_batches)
         self._timers = work.timers if isinstance(work.timers, PhaseTimers) else None
+        self._buffers = KeptBuffers(work.model) if work.skip_bad_loss else None
         self._rate_of = rate_of
         self._observer = observer if work.ranks.first else Observer()
         self._stop = stop
@@ -138,11 +135,11 @@ class Training:
 
     def _epochs(self) -> str:
         """Epochs, until one of them ends the run; how it ended."""
-        while not self._over() and not self._reached(self.state.best_wer):
+        while not self._over() and not reached(self.plan.target_wer, self.state.best_wer):
             ended = self._epoch()
             if ended is not None:
                 return ended
-        return SUCCESS if self.plan.target_wer is None or self._reached(self.state.best_wer) else MISSED
+        return SUCCESS if self.plan.target_wer is None or reached(self.plan.target_wer, self.state.best_wer) else MISSED
 
     def _over(self) -> bool:
         """Whether the epochs or the iterations are."""
@@ -189,16 +186,13 @@ class Training:
     def _enough_iterations(self) -> bool:
         return self.plan.max_iterations is not None and self.state.iteration >= self.plan.max_iterations
 
-    def _reached(self, wer: float | None) -> bool:
-        return self.plan.target_wer is not None and wer is not None and wer <= self.plan.target_wer
-
     def _cut_short(self) -> str:
         """The end in the middle of an epoch, because there have been enough iterations."""
         best = False
         if self._evaluate is not None and self.state.evaluated_at != self.state.iteration:
             best = self._evaluated(self._evaluate).best
         self._checkpoint(best=best)
-        return SUCCESS if self.plan.target_wer is None or self._reached(self.state.best_wer) else MISSED
+        return SUCCESS if self.plan.target_wer is None or reached(self.plan.target_wer, self.state.best_wer) else MISSED
 
     def _told_to_stop(self) -> bool:
         """Whether a signal came, to any rank; all of them have the same answer."""
@@ -220,6 +214,8 @@ class Training:
         for group in work.optimizer.param_groups:
             group["lr"] = rate
         self.tally.begin_step()
+        if self._buffers is not None:
+            self._buffers.keep()
         if self._watch is not None:
             self._watch.before(here)
         with work.ranges("iteration", here):
@@ -229,6 +225,8 @@ class Training:
         self._steps_here += 1
         self._moved_on()
         if self.tally.step_skipped:
+            if self._buffers is not None:
+                self._buffers.put_back()
             self._tell_bad()
         if self._told_of(state.iteration - 1):
             self._tell_step(rate)
@@ -249,29 +247,13 @@ class Training:
 
     def _tell_step(self, rate: float) -> None:
         """Says how the step went, over all ranks. Waits for the device."""
-        state, tally = self.state, self.tally
-        total, counted = tally.step.tolist()
-        now = tally.so_far()  # the device has come this far, for its loss is here
+        self.tally.step.tolist()  # so that the time up to here is the device's too
+        now = self.tally.so_far()
         stretch, self._told = now - self._told, now
-        sums = self.work.ranks.summed((total, counted, stretch.samples, stretch.audio_ms), self.work.device)
-        loss = sums[0] / sums[1] if math.isfinite(sums[0]) else None
-        number = state.iteration - 1
-        row = {"iteration": number, "epoch": state.epoch, "loss": loss, "learning_rate": rate}
-        state.history.append({"step": {**row, "skipped": tally.step_skipped}})
-        self._observer.step_done(
-            StepFacts(
-                iteration=number,
-                epoch=state.epoch,
-                batch=state.batch,
-                batches=self.steps_of_epoch * self.work.accumulate,
-                loss=loss,
-                learning_rate=rate,
-                samples=round(sums[2]),
-                audio_s=sums[3] / MS_PER_S,
-                wall_s=stretch.wall_ns / NS_PER_S,
-                skipped=tally.step_skipped,
-            )
-        )
+        batches = self.steps_of_epoch * self.work.accumulate
+        facts = step_facts(self.work, self.state, self.tally, stretch=stretch, rate=rate, batches=batches)
+        self.state.history.append(step_row(facts))
+        self._observer.step_done(facts)
 
     def _tell_bad(self) -> None:
         """Says whose loss was bad; too many in a row end the run.
@@ -279,28 +261,13 @@ class Training:
         Raises:
             Ds2profError: there were too many.
         """
-        state, number = self.state, self.state.iteration - 1
-        parts = self.work.ranks.gathered((self.tally.step_loss(), tuple(self.tally.numbers)))
-        rank = next((rank for rank, (loss, _) in enumerate(parts) if not 0 <= loss < math.inf), 0)
-        loss, numbers = parts[rank]
-        row = {"iteration": number, "epoch": state.epoch, "loss": str(loss), "rank": rank, "numbers": list(numbers)}
-        state.history.append({"bad_loss": row})
-        names = () if self._name_of is None else tuple(map(self._name_of, numbers))
-        self._observer.bad_loss(
-            BadLoss(
-                iteration=number,
-                epoch=state.epoch,
-                loss=loss,
-                rank=rank,
-                numbers=numbers,
-                names=names,
-                in_a_row=state.bad_in_row,
-            )
-        )
-        if state.bad_in_row >= self.plan.bad_steps:
+        bad = bad_loss(self.work, self.state, self.tally, name_of=self._name_of)
+        self.state.history.append(bad_row(bad))
+        self._observer.bad_loss(bad)
+        if bad.in_a_row >= self.plan.bad_steps:
             raise Ds2profError(
-                f"iteration {number}: the loss was not finite, or negative, {state.bad_in_row} times in a row; take a "
-                "smaller --learning-rate or --clip-norm, or another --precision"
+                f"iteration {bad.iteration}: the loss was not finite, or negative, {bad.in_a_row} times in a row; take "
+                "a smaller --learning-rate or --clip-norm, or another --precision"
             )
 
     # Evaluation, checkpoints, the end of an epoch
@@ -313,76 +280,38 @@ class Training:
         weights = nullcontext() if work.average is None else work.average.applied_to(work.model)
         with self.tally.paused(), undisturbed(work.device.torch_device), self._timed("evaluation"), weights:
             found = evaluate()
-        facts = self._eval_facts(found, wall_ns=time.perf_counter_ns() - started_ns)
+        wall_ns = time.perf_counter_ns() - started_ns
+        facts = eval_facts(found, state, self.plan, averaged=work.average is not None, wall_ns=wall_ns)
         state.best_wer = facts.wer if facts.best else state.best_wer
         state.evaluated_at = state.iteration
-        row = asdict(facts)
-        timing = {"wall_s": row.pop("wall_s")}
-        state.history.append({"evaluation": {**row, "timing": timing}})
+        state.history.append(eval_row(facts))
         self._observer.evaluated(facts)
         return facts
 
-    def _eval_facts(self, found: Evaluation, *, wall_ns: int) -> EvalFacts:
-        """An evaluation, set beside those before.
-
-        Raises:
-            MissingDataError: there was nothing to be right or wrong about.
-        """
-        state = self.state
-        if found.wer is None or found.cer is None:
-            raise MissingDataError("evaluation: the held-out utterances have no words; give a --val-manifest with some")
-        return EvalFacts(
-            epoch=state.epoch,
-            iteration=state.iteration,
-            wer=found.wer,
-            cer=found.cer,
-            mean_utterance_wer=found.mean_utterance_wer,
-            loss=found.loss,
-            utterances=found.counts.utterances,
-            wall_s=wall_ns / NS_PER_S,
-            averaged=self.work.average is not None,
-            best=state.best_wer is None or found.wer < state.best_wer,
-            target_reached=self._reached(found.wer),
-        )
-
     def _end_of_epoch(self, began: Stretch) -> str | None:
         """Sums the epoch up, evaluates and keeps it; how the run ended with it, None where it goes on."""
-        plan, state = self.plan, self.state
-        self.work.device.synchronize()
+        work, state = self.work, self.state
+        work.device.synchronize()
         stretch = self.tally.so_far() - began
         evaluation = None
-        if plan.eval_every is None and self._evaluate is not None:
+        if self.plan.eval_every is None and self._evaluate is not None:
             evaluation = self._evaluated(self._evaluate)
-        facts = self._epoch_facts(stretch, evaluation)
-        if self._timers is not None:
-            parts = self.work.ranks.gathered(self._timers.take(self.work.ranks.rank))
-            self._observer.timed([each for part in parts for each in part])
-        row = {name: value for name, value in asdict(facts).items() if name not in _TIMING and name != "evaluation"}
-        state.history.append({"epoch": {**row, "timing": {name: getattr(facts, name) for name in _TIMING}}})
+        rate = self._rate_of(state.epoch, state.steps - 1)
+        facts = epoch_facts(work, state, self.tally, stretch=stretch, rate=rate, evaluation=evaluation)
+        state.history.append(epoch_row(facts))
         state.next_epoch()
         self.tally.begin_epoch()
         self._checkpoint(best=evaluation is not None and evaluation.best)
+        self._tell_times()
         self._observer.epoch_done(facts)
         return SUCCESS if evaluation is not None and evaluation.target_reached else None
 
-    def _epoch_facts(self, stretch: Stretch, evaluation: EvalFacts | None) -> EpochFacts:
-        """The epoch, over all ranks."""
-        state, work = self.state, self.work
-        total, counted = self.tally.sums.tolist()
-        sums = work.ranks.summed((total, counted, stretch.samples, stretch.audio_ms), work.device)
-        return EpochFacts(
-            epoch=state.epoch,
-            iteration=state.iteration,
-            steps=state.steps,
-            skipped=state.skipped,
-            utterances=round(sums[1]),
-            loss=sums[0] / sums[1] if sums[1] else None,
-            learning_rate=self._rate_of(state.epoch, state.steps - 1),
-            samples=round(sums[2]),
-            audio_s=sums[3] / MS_PER_S,
-            wall_s=stretch.wall_ns / NS_PER_S,
-            evaluation=evaluation,
-        )
+    def _tell_times(self) -> None:
+        """Says what the phase timers of all ranks have counted."""
+        if self._timers is not None:
+            ranks = self.work.ranks
+            parts = ranks.gathered(self._timers.take(ranks.rank))
+            self._observer.timed([each for part in parts for each in part])
 
     def _checkpoint(self, *, best: bool = False) -> None:
         """Writes a checkpoint, unless the last one stands where the run does; every rank waits until it is written."""
@@ -401,17 +330,3 @@ class Training:
     def _timed(self, phase: str) -> AbstractContextManager[None]:
         """A context that the phase timers time, where there are some."""
         return nullcontext() if self._timers is None else self._timers.timed(phase, nullcontext())
-
-
-def steps_of_epoch(work: Workload, limit_batches: int | None) -> int:
-    """Optimizer steps of an epoch; batches at its end that are too few for a step are left out.
-
-    Raises:
-        UsageError: there are too few for one.
-    """
-    batches = len(work.batches) if limit_batches is None else min(len(work.batches), limit_batches)
-    if batches < work.accumulate:
-        raise UsageError(
-            f"--accumulate {work.accumulate}: an epoch has {batches} batches; take fewer, or a smaller --batch-size"
-        )
-    return batches // work.accumulate

@@ -2,7 +2,7 @@
 
 Tensors carry their shape in their names:
 
-    B  utterances of the batch, longest first      F  features of an input frame
+    B  utterances of the batch                     F  features of an input frame
     T  frames (behind the time stacking: fewer)    D  features going into a layer
     U  labels of an utterance, and one position    H  features of a recurrent layer
        more in front, before the first label       J  features of the joint network
@@ -13,8 +13,10 @@ The joint network has an output for each frame and label position. Of these only
 into rows (:mod:`ds2prof.train.transducer_cells`): an utterance shorter than the batch's longest is so in both of its
 axes, and the padding would grow with the product.
 
-An utterance's result does not depend on the batch it lies in: the encoder is packed, so padding never enters it, and
-the prediction network, which reads forward only, has its padding behind what counts.
+An utterance's result does not depend on the batch it lies in. All LSTMs read forward only, so what lies behind an
+utterance's end comes too late for it; where the time stacking would join its last frame with one from behind the end,
+zeros stand there. The LSTMs run over the padding, as the ancestor's: cuDNN has its fastest kernels for sequences that
+are not packed, and so has the host.
 """
 
 from __future__ import annotations
@@ -25,9 +27,8 @@ from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ds2prof.train.flop import linear_flop, recurrence_flop
+from ds2prof.train.flop import GATES, backward_flop, frames_of, linear_flop, recurrence_flop
 from ds2prof.train.transducer_cells import Cells, cells_of
 from ds2prof.train.transducer_config import TransducerConfig
 
@@ -70,11 +71,19 @@ def lstm_flop(module: nn.LSTM, steps: int) -> int:
     return sum(recurrence_flop("lstm", each, module.hidden_size, directions=1, frames=steps) for each in features)
 
 
-class EncoderPart(nn.Module):
-    """Some LSTM layers over the frames, with dropout behind each.
+def applied(module: nn.LSTM, act_XBD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """``hidden_XBH`` of a sequence of any kind, and what the LSTM remembers behind it.
 
-    Sequences are packed inside, so that what goes in and out are plain tensors and module hooks keep working.
+    On the host it stays in float32 under autocast: oneDNN's LSTM has no 16-bit types on processors without instructions
+    for them, and nothing in PyTorch takes its place.
     """
+    with torch.autocast("cpu", enabled=False) if act_XBD.device.type == "cpu" else nullcontext():
+        hidden_XBH, state = module(act_XBD, state)
+    return hidden_XBH, cast(State, state)
+
+
+class EncoderPart(nn.Module):
+    """Some LSTM layers over the frames, with dropout behind each."""
 
     def __init__(self, features: int, config: TransducerConfig, *, layers: int) -> None:
         super().__init__()
@@ -82,11 +91,9 @@ class EncoderPart(nn.Module):
         self.lstm = lstm(features, config.encoder_hidden, config, layers=layers, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, act_TBD: Tensor, count_B: Tensor) -> Tensor:
-        """``hidden_TBH``, zero behind an utterance's end; ``count_B`` are the lengths, on the host, longest first."""
-        packed, _ = self.lstm(pack_padded_sequence(act_TBD, count_B))
-        hidden_TBH, _ = pad_packed_sequence(packed, total_length=act_TBD.shape[0])
-        return cast(Tensor, self.dropout(hidden_TBH))
+    def forward(self, act_TBD: Tensor) -> Tensor:
+        """``hidden_TBH``; what lies behind an utterance's end in it means nothing."""
+        return cast(Tensor, self.dropout(applied(self.lstm, act_TBD)[0]))
 
 
 class Prediction(nn.Module):
@@ -101,12 +108,12 @@ class Prediction(nn.Module):
 
     def forward(self, labels_BU: Tensor) -> Tensor:
         """``hidden_UBH`` with one position more than there are labels: the first has seen none of them."""
-        return self._through(nn.functional.pad(self.embedding(labels_BU.T), (0, 0, 0, 0, 1, 0)), None)[0]
+        return self._through(nn.functional.pad(self.embedding(labels_BU.T), (0, 0, 0, 0, 1, 0)))[0]
 
     def begin(self, utterances: int) -> tuple[Tensor, State]:
         """``hidden_BH`` before the first label, and the state to go on from."""
         weight = self.embedding.weight
-        hidden_1BH, state = self._through(weight.new_zeros(1, utterances, weight.shape[1]), None)
+        hidden_1BH, state = self._through(weight.new_zeros(1, utterances, weight.shape[1]))
         return hidden_1BH[0], state
 
     def advance(self, label_B: Tensor, state: State) -> tuple[Tensor, State]:
@@ -114,12 +121,9 @@ class Prediction(nn.Module):
         hidden_1BH, state = self._through(self.embedding(label_B[None]), state)
         return hidden_1BH[0], state
 
-    def _through(self, act_UBD: Tensor, state: State | None) -> tuple[Tensor, State]:
-        # oneDNN's LSTM, which packed sequences do not reach, has no 16-bit types on processors without instructions
-        # for them, and PyTorch does not step in: on the host this network stays in float32.
-        with torch.autocast("cpu", enabled=False) if act_UBD.device.type == "cpu" else nullcontext():
-            hidden_UBH, state = self.lstm(act_UBD, state)
-        return self.dropout(hidden_UBH), cast(State, state)
+    def _through(self, act_UBD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        hidden_UBH, state = applied(self.lstm, act_UBD, state)
+        return self.dropout(hidden_UBH), state
 
 
 class Joint(nn.Module):
@@ -174,7 +178,7 @@ class Transducer(nn.Module):
         """``logits_NV`` of all true cells, utterance by utterance, and how many frames the encoder leaves of each.
 
         Args:
-            spect_BFT: The features, longest first, zero where an utterance has ended.
+            spect_BFT: The features; what lies behind an utterance's end does not matter.
             frames_B: Their true lengths on the device of ``spect_BFT``.
             frame_counts: The same lengths on the host.
             labels_BU: The labels, any piece where an utterance's have ended.
@@ -183,16 +187,17 @@ class Transducer(nn.Module):
         """
         counts = self.output_frames(frame_counts)
         cells = cells_of(stacked(frames_B, self.config.time_stack), labels_B, counts, label_counts)
-        encoded_TBH = self.encode(spect_BFT, frame_counts)
+        encoded_TBH = self.encode(spect_BFT, frames_B)
         # Behind the encoder, so that its backward pass comes before the encoder's and not in the midst of it.
         predicted_UBH = self.prediction(labels_BU)
         return self.joint(encoded_TBH, predicted_UBH, cells), counts
 
-    def encode(self, spect_BFT: Tensor, frame_counts: Sequence[int]) -> Tensor:
-        """``encoded_TBH`` of the features, zero behind an utterance's end; its true lengths are ``output_frames``."""
-        act_TBD = self.encoder["before"](spect_BFT.permute(2, 0, 1), torch.tensor(frame_counts))
-        act_TBD = stack_time(act_TBD, self.config.time_stack)
-        return cast(Tensor, self.encoder["behind"](act_TBD, torch.tensor(self.output_frames(frame_counts))))
+    def encode(self, spect_BFT: Tensor, frames_B: Tensor) -> Tensor:
+        """``encoded_TBH`` of the features; true are as many frames of it as :meth:`output_frames` says."""
+        act_TBD = self.encoder["before"](spect_BFT.permute(2, 0, 1).contiguous())
+        frame_T1 = torch.arange(act_TBD.shape[0], device=act_TBD.device)[:, None]
+        act_TBD = act_TBD.masked_fill((frame_T1 >= frames_B)[:, :, None], 0)
+        return cast(Tensor, self.encoder["behind"](stack_time(act_TBD, self.config.time_stack)))
 
     def output_frames(self, frame_counts: Sequence[int]) -> list[int]:
         """How many frames the encoder leaves of each of ``frame_counts``; computed on the host."""
@@ -209,22 +214,31 @@ class Transducer(nn.Module):
         Args:
             frame_counts: Frames of each utterance.
             label_counts: Labels of each utterance.
-            padded: Whether to count what a batch of these utterances executes, with the padding of the prediction
-                network and of both sides of the joint one, or the utterances alone.
+            padded: Whether to count what a batch of these utterances executes, with all padding but that of the cells,
+                or the utterances alone.
         """
         config, counts = self.config, self.output_frames(frame_counts)
-        frames, positions = sum(counts), sum(label_counts) + len(label_counts)
         cells = sum(t * (u + 1) for t, u in zip(counts, label_counts, strict=True))
-        if padded:
-            frames, positions = len(counts) * max(counts), len(counts) * (max(label_counts) + 1)
+        read = frames_of(frame_counts, padded=padded).laid_out
+        frames = frames_of(counts, padded=padded).laid_out
+        positions = frames_of([count + 1 for count in label_counts], padded=padded).laid_out
         sides = linear_flop(config.encoder_hidden, config.joint_hidden, frames)
         sides += linear_flop(config.prediction_hidden, config.joint_hidden, positions)
         return {
-            "encoder.before": lstm_flop(cast(EncoderPart, self.encoder["before"]).lstm, sum(frame_counts)),
-            "encoder.behind": lstm_flop(cast(EncoderPart, self.encoder["behind"]).lstm, sum(counts)),
+            "encoder.before": lstm_flop(cast(EncoderPart, self.encoder["before"]).lstm, read),
+            "encoder.behind": lstm_flop(cast(EncoderPart, self.encoder["behind"]).lstm, frames),
             "prediction": lstm_flop(self.prediction.lstm, positions),
             "joint": sides + linear_flop(config.joint_hidden, config.vocabulary, cells),
         }
+
+    def backward_flop(
+        self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool
+    ) -> dict[str, int]:
+        """Layer -> FLOP of the backward pass; the arguments are those of :meth:`flop`."""
+        config, forward = self.config, self.flop(frame_counts, label_counts, padded=padded)
+        read = frames_of(frame_counts, padded=padded).laid_out
+        gates = GATES["lstm"] * config.encoder_hidden
+        return backward_flop(forward, input_products=linear_flop(config.input_features, gates, read))
 
     def parameter_count(self) -> int:
         """How many numbers are trained."""

@@ -50,7 +50,8 @@ def transducer_loss(logits_NV: Tensor, labels_BU: Tensor, cells: Cells, *, blank
         cells: The batch's cells.
         blank: The symbol that goes on to the next frame.
     """
-    return cast(Tensor, _TransducerLoss.apply(logits_NV, _next_symbols(labels_BU, cells, blank), cells, blank))
+    symbol_N = _next_symbols(labels_BU, cells, blank)
+    return cast(Tensor, _TransducerLoss.apply(logits_NV, symbol_N, cells, blank))  # type: ignore[no-untyped-call]
 
 
 class _TransducerLoss(torch.autograd.Function):
@@ -71,7 +72,7 @@ class _TransducerLoss(torch.autograd.Function):
         return loss_B
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope_B: Tensor) -> tuple[Tensor, None, None, None]:
         logits_NV, normalizer_N, blank_share_N, label_share_N, symbol_N, utterance_N = ctx.saved_tensors
         slope_N = slope_B[utterance_N]

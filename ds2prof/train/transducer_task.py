@@ -57,7 +57,7 @@ class TransducerTask:
         """
         model = cast(Transducer, getattr(network, "module", network))
         with torch.no_grad():
-            encoded_TBH = model.encode(batch.spect_BFT, batch.frame_counts)
+            encoded_TBH = model.encode(batch.spect_BFT, batch.frames_B)
             said = _Greedy(model, model.joint.encoder(encoded_TBH).transpose(0, 1), batch)
             return said.run()
 

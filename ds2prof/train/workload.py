@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import torch
 from torch import nn
 
-from ds2prof.errors import UsageError
 from ds2prof.inject.nvtx_ranges import nvtx_ranges
-from ds2prof.speech.alphabet import GRAPHEMES, Symbols
 from ds2prof.train.batches import Batch, Batches
 from ds2prof.train.device import Device
 from ds2prof.train.distributed import Ranks, shared_network
 from ds2prof.train.optimizers import make_optimizer
-from ds2prof.train.presets import PRESETS, ModelConfig, Preset
+from ds2prof.train.presets import PRESETS, Preset
 from ds2prof.train.ranges import Ranges
 from ds2prof.train.settings import Settings
 from ds2prof.train.speech import synthetic_batches
@@ -24,8 +22,6 @@ from ds2prof.train.tasks import Network, Outputs, Task, build_network, task_for
 from ds2prof.units import MS_PER_S
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ds2prof.train.optimizers import WeightAverage
 
 _LETTERS_PER_S: Final = 12.85
@@ -157,49 +153,27 @@ def with_speech(preset: Preset, settings: Settings) -> Preset:
     return replace(preset, speech=replace(speech, frames=frames, labels=labels, held=settings.hold))
 
 
-def _batches(preset: Preset, settings: Settings, *, ranks: Ranks, pin_memory: bool) -> Batches:
+def _batches(preset: Preset, settings: Settings, device: Device, *, ranks: Ranks) -> Batches:
     """What is trained on: the corpus where the settings name one, else synthetic speech."""
     if settings.train_manifest is None:
-        return synthetic_batches(preset, settings.batch_size, seed=settings.seed, ranks=ranks, pin_memory=pin_memory)
-    from ds2prof.speech.manifests import read_manifest
-    from ds2prof.train.loading import SpeechBatches, SpeechSource
-
-    source = SpeechSource(
-        utterances=read_manifest(settings.train_manifest),
-        features=preset.features,
-        symbols=symbols_of(preset, pieces=settings.pieces),
-        seed=settings.seed,
-    )
-    return SpeechBatches.of(
-        source,
-        order=preset.order,
-        batch_size=settings.batch_size,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        buckets=preset.buckets,
-        workers=settings.workers,
-        pin_memory=pin_memory,
-    )
-
-
-def symbols_of(preset: Preset, *, pieces: Path | None) -> Symbols:
-    """What transcripts are written in for this preset: letters for CTC, pieces of words for the transducer.
-
-    Raises:
-        UsageError: it speaks in pieces, and no model of them is given, or the other way round.
-        ReadError: the file is no model of as many pieces.
-    """
-    if isinstance(preset.model, ModelConfig):
-        if pieces is not None:
-            raise UsageError(f"--pieces: preset {preset.name} writes letters, not pieces of words; leave it out")
-        return GRAPHEMES
-    if pieces is None:
-        raise UsageError(
-            f"--pieces: preset {preset.name} writes pieces of words; 'ds2prof data pieces' makes a model of them"
+        return synthetic_batches(
+            preset, settings.batch_size, seed=settings.seed, ranks=ranks, pin_memory=device.pins_memory
         )
-    from ds2prof.speech.pieces import read_pieces
+    from ds2prof.train import corpora
 
-    return read_pieces(pieces, count=preset.model.pieces)
+    reading = corpora.Reading(
+        symbols=corpora.symbols_of(preset, labels=None, pieces=settings.pieces),
+        batch_size=settings.batch_size,
+        ranks=ranks,
+        device=device,
+        seed=settings.seed,
+        workers=settings.workers,
+        cache_mib=None,
+    )
+    source = corpora.training_source(
+        settings.train_manifest, preset, reading, augment="none", noise_dir=None, durations_s=(None, None)
+    )
+    return reading.batches(source, order=preset.order, buckets=preset.buckets)
 
 
 def set_up(settings: Settings, device: Device, *, ranks: Ranks | None = None) -> Workload:
@@ -209,7 +183,7 @@ def set_up(settings: Settings, device: Device, *, ranks: Ranks | None = None) ->
         UsageError: the device does not compute in that precision, or the batch is larger than the corpus.
     """
     preset, ranks = with_speech(PRESETS[settings.preset], settings), ranks or Ranks()
-    batches = _batches(preset, settings, ranks=ranks, pin_memory=device.pins_memory)
+    batches = _batches(preset, settings, device, ranks=ranks)
     return assemble(
         preset,
         device,

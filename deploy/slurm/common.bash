@@ -1,0 +1,94 @@
+# What train_pyxis.sbatch and train.sbatch share. Sourced by them, with 'root' set to the checkout.
+# shellcheck shell=bash
+
+# The scripts set these, as a rank sees them: the checkout, the Python, srun's options for the container, and where
+# checkpoints go.
+here='' python=() inside=() checkpoints=''
+
+fail() {
+    echo "${SLURM_JOB_NAME:-ds2prof}: $1" >&2
+    exit "${2:-2}"
+}
+
+# Reads the settings, which come as environment variables because sbatch's arguments are the training's.
+settings() {
+    nexp=${NEXP:-1}
+    seed=${SEED:-1}
+    logs=${LOGDIR:-$root/measurements/logs}
+    mode=${PROFILE:-train}
+    nccl_check=${NCCL_CHECK:-1}
+    nodes=${SLURM_JOB_NUM_NODES:-${SLURM_NNODES:-1}}
+    gpus=${GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-}}
+    [[ $gpus =~ ^[1-9][0-9]*$ ]] || fail "GPUS_PER_NODE is not set, and Slurm does not say how many GPUs a machine has"
+    [[ $nexp =~ ^[1-9][0-9]*$ ]] || fail "NEXP=$nexp: give the number of trials"
+    [[ $seed =~ ^[0-9]+$ ]] || fail "SEED=$seed: give the first trial's seed"
+    case $mode in
+        train | auto | torch | nsight | nsys | nvprof | memory | smi) ;;
+        *) fail "PROFILE=$mode: is neither train nor a profiler of run_profile.sh" ;;
+    esac
+    ranks=$((nodes * gpus))
+    stamp=$(date -u +%Y%m%d-%H%M%S)
+    mkdir -p -- "$logs"
+    # The same on every machine: the first one's name, and a port that two jobs on it hardly share.
+    if [[ $nodes == 1 ]]; then
+        MASTER_ADDR=127.0.0.1
+    else
+        MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+    fi
+    MASTER_PORT=$((20000 + ${SLURM_JOB_ID:-0} % 20000))
+    export MASTER_ADDR MASTER_PORT
+    # One task for each GPU. --mpi=none: PyTorch's ranks find each other by MASTER_ADDR.
+    per_gpu=(--mpi=none --kill-on-bad-exit=1 --nodes="$nodes" --ntasks="$ranks" --ntasks-per-node="$gpus")
+    per_node=(--mpi=none --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1)
+}
+
+# The command of one rank in trial $1, into 'command'; what follows are the options given to sbatch.
+rank_command() {
+    local trial=$1
+    shift
+    command=("$here/deploy/rank.sh" "$here/deploy/bind.sh" "--cpu=${BIND_CPU:-exclusive}" "--mem=${BIND_MEM:-node}" --)
+    if [[ $mode == train ]]; then
+        command+=("${python[@]}" -m ds2prof train --seed $((seed + trial - 1)))
+        # A job that Slurm ended and starts again goes on from its last checkpoint.
+        [[ -z $checkpoints ]] || command+=(--checkpoint-dir "$checkpoints/seed_$((seed + trial - 1))" --resume auto)
+        command+=("$@")
+    else
+        command+=(bash "$here/run_profile.sh" "$mode" --tag "${stamp}-$trial" -- --seed $((seed + trial - 1)) "$@")
+    fi
+}
+
+# Checks the links before the trials: a slow or wrong one costs a minute here, and all of the run later.
+check_links() {
+    [[ $nccl_check == 1 && $ranks -gt 1 ]] || return 0
+    local words=("${python[@]}" -m ds2prof bench allreduce --sizes "${NCCL_SIZES:-1M 8M 64M 256M}")
+    [[ -z ${NCCL_AT_LEAST:-} ]] || words+=(--at-least "$NCCL_AT_LEAST")
+    srun "${per_gpu[@]}" ${inside[@]+"${inside[@]}"} "$here/deploy/rank.sh" "$here/deploy/bind.sh" "--cpu=${BIND_CPU:-exclusive}" \
+        "--mem=${BIND_MEM:-node}" -- "${words[@]}" |& tee "$logs/${stamp}_allreduce.log" ||
+        fail "the check of the links failed; $logs/${stamp}_allreduce.log has what it said. NCCL_CHECK=0 leaves it out" 1
+    # NVIDIA's own, where it is named: it is built with MPI.
+    [[ -z ${ALL_REDUCE_PERF:-} ]] ||
+        srun --mpi="${NCCL_MPI:-pmix}" "${per_gpu[@]:1}" ${inside[@]+"${inside[@]}"} "$ALL_REDUCE_PERF" -b 1M -e 256M -f 4 |&
+        tee "$logs/${stamp}_all_reduce_perf.log" || fail "$ALL_REDUCE_PERF failed" 1
+}
+
+# Empties the page cache on each machine, so that every trial reads its data from where it lies. Needs sudo there.
+clear_caches() {
+    [[ ${CLEAR_CACHES:-0} == 0 ]] ||
+        srun "${per_node[@]}" bash -c 'sync && sudo /sbin/sysctl vm.drop_caches=3' || fail "CLEAR_CACHES=1: sudo refused" 1
+}
+
+# All trials, one behind the other; the last failure's code is ours.
+trials() {
+    local trial code=0 rc
+    for ((trial = 1; trial <= nexp; trial++)); do
+        clear_caches
+        rank_command "$trial" "$@"
+        rc=0
+        srun "${per_gpu[@]}" ${inside[@]+"${inside[@]}"} "${command[@]}" |& tee "$logs/${stamp}_$trial.log" || rc=$?
+        if [[ $rc != 0 ]]; then
+            echo "${SLURM_JOB_NAME:-ds2prof}: trial $trial of $nexp failed with $rc; see $logs/${stamp}_$trial.log" >&2
+            code=$rc
+        fi
+    done
+    return "$code"
+}
