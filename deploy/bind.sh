@@ -159,8 +159,12 @@ for line in "${own[@]}"; do
     done
 done
 
-command -v numactl >/dev/null || [[ $dry_run == yes ]] || fail "numactl: there is no such program; install it, or take --cpu=off --mem=off" 1
 binding=(numactl)
 [[ $cpu == off ]] || binding+=(--physcpubind="$processors")
 [[ $mem == off ]] || binding+=(--membind="$home")
+if [[ $dry_run == no ]]; then
+    command -v numactl >/dev/null || fail "numactl: there is no such program; install it, or take --cpu=off --mem=off" 1
+    reason=$("${binding[@]}" -- true 2>&1 >/dev/null) ||
+        fail "${binding[*]}: ${reason%%$'\n'*}; in a container memory is bound with CAP_SYS_NICE alone: take --mem=off" 1
+fi
 run "${binding[@]}" -- "$@"

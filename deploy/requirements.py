@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Prints what ds2prof and some of its extras need, a line each: an image's layer that changes only with pyproject.toml.
 
-    python3 deploy/requirements.py pyproject.toml train,speech > requirements.txt
+``python3 deploy/requirements.py pyproject.toml train,speech > requirements.txt``
 """
 
 from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import tomllib
 
 
 def requirements(project: dict[str, object], extras: list[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ Runs COMMAND (default: ds2prof doctor) in the image ds2prof:gpu, or ds2prof:cpu 
   --measurements DIR    becomes /measurements (default: the checkout's measurements/)
   --checkpoints DIR     becomes /checkpoints
   --gpus WHICH          all (the default), or numbers: 0,2
+  --numa                let bind.sh bind memory (adds CAP_SYS_NICE)
   --counters            let the container read the GPU's hardware counters (adds CAP_SYS_ADMIN: see below)
   --source              use this checkout instead of the copy in the image
   --env NAME[=VALUE]    set in the container; without a value, the one that is set here
@@ -62,7 +63,7 @@ folder() {
 
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 engine='' image='' kind=gpu gpus=all data='' data_mode=ro measurements=$root/measurements checkpoints=''
-build=no counters=no source=no dry_run=no
+build=no numa=no counters=no source=no dry_run=no
 environment=()
 for word in "$@"; do
     [[ $word != -- ]] || break
@@ -73,6 +74,7 @@ while [[ $# -gt 0 ]]; do
         -h | --help) usage; exit 0 ;;
         --build) build=yes ;;
         --cpu) kind=cpu ;;
+        --numa) numa=yes ;;
         --counters) counters=yes ;;
         --source) source=yes ;;
         --dry-run) ;;
@@ -119,6 +121,8 @@ runs=("$engine" run --rm --init)
 [[ ! (-t 0 && -t 1) || $dry_run == yes ]] || runs+=(--interactive --tty)
 # Workers of the loader hand batches over in shared memory, of which a container has 64 MB by itself; NCCL pins memory.
 runs+=(--ipc host --ulimit memlock=-1 --ulimit stack=67108864)
+# The engines' filter of system calls lets memory be bound where this capability is there, whoever the user is.
+[[ $numa == no ]] || runs+=(--cap-add SYS_NICE)
 if [[ $counters == yes ]]; then
     runs+=(--cap-add SYS_ADMIN --user 0:0)
 elif [[ $engine == podman ]]; then

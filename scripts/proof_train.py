@@ -19,20 +19,17 @@ import json
 import os
 import platform
 import random
-import resource
-import shutil
-import signal
+import re
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+from proof_runs import ROOT, ProofError, Run, killed, last_line, left_alone, log_of, same
 
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("seeds", "instrumented", "killed")
 CORES = 2
 MOST_WER = 0.15
@@ -47,47 +44,6 @@ RECIPE = (
 INSTRUMENTS = ("--profiler", "torch", "--profile-start", "20", "--profile-stop", "30", "--layers")
 CHECKPOINT_EVERY = 25
 KILLS = 2
-
-
-class ProofError(Exception):
-    """Something that was to be proven cannot even be tried."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training run that has ended.
-
-    Attributes:
-        folder: Its checkpoints and its history.
-        wall_s: From its start to its end, all of its processes.
-        cpu_s: Of the processor.
-        history: The lines of its history.
-    """
-
-    folder: Path
-    wall_s: float
-    cpu_s: float
-    history: list[dict[str, Any]]
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """The history's lines of a kind, without what is told of time."""
-        found = (row[kind] for row in self.history if kind in row)
-        return [{name: value for name, value in row.items() if name != "timing"} for row in found]
-
-    def curve(self) -> list[tuple[int, float]]:
-        """Iteration and loss of every step."""
-        return [(row["iteration"], row["loss"]) for row in self.of("step")]
-
-    def wers(self) -> list[float]:
-        """The word error rate behind each epoch."""
-        return [row["wer"] for row in self.of("evaluation")]
-
-    def weights(self) -> Any:
-        """The last checkpoint, all of it that decides how a run would go on."""
-        import torch
-
-        kept = torch.load(self.folder / "latest.pt", weights_only=True, map_location="cpu")
-        return {name: kept[name] for name in ("model", "optimizer", "scaler", "average", "epoch", "batch", "iteration")}
 
 
 @dataclass
@@ -186,7 +142,7 @@ def prove_corpus(proof: Proof, utterances: int) -> None:
     sizes = ("--utterances", str(utterances), "--held-out", str(HELD_OUT))
     done = ds2prof("data", "speak", "--target-dir", str(corpus), *sizes)
     if done.returncode:
-        raise ProofError(_last_line(done.stderr))
+        raise ProofError(last_line(done.stderr))
     texts = {part: [path.read_text() for path in (corpus / part / "txt").iterdir()] for part in ("train", "val")}
     trained, held_out = set(texts["train"]), set(texts["val"])
     words = {word for text in trained for word in text.split()}
@@ -209,7 +165,8 @@ def prove_seeds(proof: Proof, seeds: Sequence[int], *, counts: bool) -> dict[int
     """A run for each seed; with ``counts`` its word error rate and time are findings."""
     runs = {}
     for seed in seeds:
-        runs[seed] = run = trained(proof, seed, proof.folder / f"seed{seed}")
+        folder = proof.folder / f"seed{seed}"
+        runs[seed] = run = left_alone(command_of(proof, seed, folder), folder)
         if not counts:
             continue
         wer, rates = run.wers()[-1], ", ".join(f"{each:.1%}" for each in run.wers())
@@ -230,7 +187,7 @@ def prove_instrumented(proof: Proof, plain: Run, seed: int) -> None:
     folder = proof.folder / "instrumented"
     trace = proof.folder / "instrumented.json.gz"
     trace.unlink(missing_ok=True)
-    run = trained(proof, seed, folder, *INSTRUMENTS, "--profile-output", str(trace))
+    run = left_alone(command_of(proof, seed, folder, *INSTRUMENTS, "--profile-output", str(trace)), folder)
     iterations, layers = rows(trace, "iteration"), rows(trace, "layer")
     window = f"a trace of {len(iterations)} iterations and {len(layers)} layers"
     _compared(proof, "instrumented", plain, run, beside=window, holds=len(iterations) == 10 and bool(layers))
@@ -238,20 +195,35 @@ def prove_instrumented(proof: Proof, plain: Run, seed: int) -> None:
 
 def prove_killed(proof: Proof, plain: Run, seed: int) -> None:
     """The same run, killed and gone on with, beside the one that was left alone."""
-    folder = proof.folder / "killed"
-    run, resumed_at = killed(proof, seed, folder, usual_s=plain.wall_s)
-    said = "killed {} times, gone on with from steps {}".format(len(resumed_at), ", ".join(map(str, resumed_at)))
-    _compared(proof, "killed", plain, run, beside=said, holds=len(resumed_at) == KILLS, resumed_at=resumed_at)
+    folder, steps = proof.folder / "killed", len(plain.curve())
+    run, killed_at = killed(
+        command_of(proof, seed, folder, "--resume", "auto"),
+        folder,
+        kills=KILLS,
+        chance=proof.random,
+        steps=steps,
+        step_s=plain.wall_s / steps,
+        checkpoint_every=CHECKPOINT_EVERY,
+    )
+    log = log_of(run.folder).read_text(encoding="utf-8", errors="replace")
+    resumed_at = [int(count) for count in re.findall(r"resumed from .*: epoch \d+, (\d+) iterations done", log)]
+    said = f"killed at about steps {_and(killed_at)}, gone on with from {_and(resumed_at)}"
+    gone_on = len(resumed_at) == KILLS and min(resumed_at) > 0 and resumed_at == sorted(set(resumed_at))
+    _compared(proof, "killed", plain, run, beside=said, holds=gone_on, killed_at=killed_at, resumed_at=resumed_at)
+
+
+def _and(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers)) or "none"
 
 
 def _compared(proof: Proof, claim: str, plain: Run, run: Run, *, beside: str, holds: bool, **figures: Any) -> None:
     """Notes in what two runs differ."""
     unequal = [kind for kind in ("step", "evaluation", "epoch") if plain.of(kind) != run.of(kind)]
-    weights = same(plain.weights(), run.weights())
+    weights = same(plain.checkpoint(), run.checkpoint())
     steps = len(run.curve())
     proof.found(
         claim,
-        f"{steps} losses {'differ' if 'step' in unequal else 'equal'}, weights and optimizer "
+        f"{steps} losses {'differ' if 'step' in unequal else 'equal'}, weights, optimizer and random numbers "
         f"{'equal bit for bit' if weights else 'differ'}; {beside}; {run.wall_s:.0f} s beside {plain.wall_s:.0f} s",
         holds=holds and not unequal and weights and steps > 0,
         steps=steps,
@@ -263,21 +235,7 @@ def _compared(proof: Proof, claim: str, plain: Run, run: Run, *, beside: str, ho
     )
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two checkpoints' values are the same, tensors bit for bit."""
-    import torch
-
-    if isinstance(one, torch.Tensor):
-        alike = isinstance(other, torch.Tensor) and (one.dtype, one.shape) == (other.dtype, other.shape)
-        return alike and one.numpy().tobytes() == other.numpy().tobytes()
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
-    return bool(type(one) is type(other) and one == other)
-
-
-# Runs
+# Commands
 
 
 def command_of(proof: Proof, seed: int, folder: Path, *options: str) -> list[str]:
@@ -292,76 +250,6 @@ def command_of(proof: Proof, seed: int, folder: Path, *options: str) -> list[str
     ]
 
 
-def trained(proof: Proof, seed: int, folder: Path, *options: str) -> Run:
-    """A run from nothing to its end.
-
-    Raises:
-        ProofError: it failed.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    started_s, used_s = time.monotonic(), children_s()
-    command = command_of(proof, seed, folder, *options)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ProofError(f"{folder.name}: {_last_line(done.stderr) or f'exit code {done.returncode}'}")
-    return Run(folder, time.monotonic() - started_s, children_s() - used_s, list(history(folder)))
-
-
-def killed(proof: Proof, seed: int, folder: Path, *, usual_s: float) -> tuple[Run, list[int]]:
-    """A run that is killed :data:`KILLS` times, and the steps from which it went on.
-
-    Raises:
-        ProofError: it failed, or it was over before it could be killed.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    started_s, used_s = time.monotonic(), children_s()
-    resumed_at: list[int] = []
-    command = command_of(proof, seed, folder, "--resume", "auto")
-    for number in range(KILLS):
-        # Behind the first checkpoint of this stretch, at a moment of its share of the time that such a run takes.
-        kill_at_random(proof, command, folder, within_s=usual_s / (KILLS + 2))
-        resumed_at.append(last_step(folder))
-        click.echo(f"       killed: number {number + 1}, the last checkpoint is of step {resumed_at[-1]}")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ProofError(f"killed: {_last_line(done.stderr) or f'exit code {done.returncode}'}")
-    return Run(folder, time.monotonic() - started_s, children_s() - used_s, list(history(folder))), resumed_at
-
-
-def kill_at_random(proof: Proof, command: list[str], folder: Path, *, within_s: float) -> None:
-    """Starts a run and kills it at a random moment within so many seconds behind its next checkpoint.
-
-    Raises:
-        ProofError: it ended by itself.
-    """
-    before = last_step(folder)
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while last_step(folder) == before and process.poll() is None:
-                time.sleep(0.05)
-            wait_s = proof.random.uniform(0.0, within_s)
-            try:
-                process.wait(wait_s)
-            except subprocess.TimeoutExpired:
-                return
-            raise ProofError(f"killed: the run ended by itself, with exit code {process.returncode}")
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-
-
-def last_step(folder: Path) -> int:
-    """The step of the newest checkpoint; 0 without one."""
-    names = (path.stem for path in folder.glob("epoch*_step*.pt"))
-    return max((int(name.partition("_step")[2]) for name in names), default=0)
-
-
-def history(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a run's history."""
-    for line in _lines(folder / "history.jsonl"):
-        yield json.loads(line)
-
-
 def rows(trace: Path, key: str) -> list[dict[str, Any]]:
     """The rows of a trace's table by ``key``."""
     done = ds2prof("parse", str(trace), "--by", key, "--format", "json")
@@ -373,16 +261,6 @@ def ds2prof(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A finished ``ds2prof`` of this checkout."""
     command = [sys.executable, "-m", "ds2prof", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def children_s() -> float:
-    """Time of the processor that finished children took."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else ""
 
 
 # What was found

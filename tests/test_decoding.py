@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the package torch is not installed")
 
 from ds2prof.errors import ReadError, UsageError
+from ds2prof.speech.feature_config import LOG_SPECTROGRAM, STACKED_LOG_MEL
 from ds2prof.train.decoding import FrameClock, Word, frame_clock, greedy, log_probabilities, read_off, words
 from ds2prof.train.presets import PRESETS, Convolution, ModelConfig
 
@@ -136,20 +137,25 @@ def frames_looked_at(config, frame, frames):
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if isinstance(preset.model, ModelConfig)])
 def test_a_frames_time_is_the_centre_of_what_it_looks_at(name):
     config = PRESETS[name].model
-    clock = frame_clock(config, frame_ms=10)
+    clock = frame_clock(config, LOG_SPECTROGRAM)
     for frame in (20, 21, 30):
         seen = frames_looked_at(config, frame, 200)
         assert clock.at_s(frame) == pytest.approx((seen[0] + seen[-1]) / 2 * 0.01)
 
 
 def test_padding_on_both_sides_lets_the_clock_begin_at_zero():
-    assert frame_clock(PRESETS["tbd"].model, frame_ms=10) == FrameClock(first_ms=0, step_ms=20)
+    assert frame_clock(PRESETS["tbd"].model, LOG_SPECTROGRAM) == FrameClock(first_ms=0, step_ms=20)
 
 
 def test_without_padding_the_first_frame_is_late():
     unpadded = tuple(Convolution(32, (41, 11), stride, (0, 0)) for stride in ((2, 2), (2, 1)))
-    clock = frame_clock(ModelConfig(unpadded, 8, 1), frame_ms=10)
+    clock = frame_clock(ModelConfig(unpadded, 8, 1), LOG_SPECTROGRAM)
     assert clock == FrameClock(first_ms=10 * (5 + 2 * 5), step_ms=20)
+
+
+def test_stacked_frames_are_where_the_middle_of_the_stack_is():
+    # Three frames of 10 ms become one, and two of those: frame 0 is made of the frames at 0, 10, 20, 30, 40 and 50 ms.
+    assert frame_clock(PRESETS["rnnt"].model, STACKED_LOG_MEL) == FrameClock(first_ms=25, step_ms=60)
 
 
 def test_words_have_the_offsets_of_their_first_and_last_letter():
@@ -325,6 +331,48 @@ def test_what_is_no_language_model_is_one_line(content, tmp_path):
 def test_a_model_that_breaks_off_is_one_line(beam, model):
     with pytest.raises(ReadError, match="KenLM cannot read this model"):
         beam(language_model=model(LETTER_LM[:150]))
+
+
+def test_a_binary_model_of_letters_is_asked_for_the_names_it_knows(model, monkeypatch):
+    # KenLM's binaries are made by a program of its own; its reader takes both, so an ARPA file stands in here.
+    plain = model(LETTER_LM)
+    monkeypatch.setattr("ds2prof.train.language_model._is_binary", lambda path: True)
+    assert model(LETTER_LM) == plain
+    assert plain.tokens == ("<unk>", "a", "b", "|")
+
+
+def test_a_binary_model_of_words_needs_a_lexicon(model, monkeypatch, tmp_path):
+    monkeypatch.setattr("ds2prof.train.language_model._is_binary", lambda path: True)
+    with pytest.raises(UsageError, match="give --lexicon"):
+        model(WORD_LM)
+    lexicon = tmp_path / "words.txt"
+    lexicon.write_text("AB\nBA\n")
+    assert set(model(WORD_LM, lexicon=lexicon).words) == {"AB", "BA"}
+
+
+def test_other_weights_are_the_same_as_a_search_that_was_made_with_them(beam, model):
+    log_probs_TV = some_log_probs(8, seed=9)
+    for text in (LETTER_LM, WORD_LM):
+        made = beam(language_model=model(text), width=30, alpha=1.3, beta=-0.4)
+        again = beam(language_model=model(text), width=30).reweighted(alpha=1.3, beta=-0.4)
+        assert again.search(log_probs_TV) == made.search(log_probs_TV)
+
+
+def test_a_missing_package_is_one_line(monkeypatch):
+    import sys
+
+    from ds2prof.errors import Ds2profError
+    from ds2prof.train.language_model import require
+
+    monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder", None)
+    with pytest.raises(Ds2profError, match=r"flashlight-text, kenlm: .*ds2prof\[decode\]"):
+        require("flashlight.lib.text.decoder")
+
+
+def test_what_kenlm_says_is_told_without_its_source(beam, model):
+    single = WORD_LM.replace("ngram 2=3\n", "").partition("\\2-grams")[0] + "\\end\\\n"
+    with pytest.raises(ReadError, match=r"lm\.arpa: KenLM cannot read this model: This ngram implementation assumes"):
+        beam(language_model=model(single))
 
 
 def test_loading_a_model_is_silent(beam, model, capfd):

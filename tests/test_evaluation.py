@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from dataclasses import asdict, replace
 
@@ -112,6 +113,22 @@ def test_a_networks_result_does_not_depend_on_the_batch_size(batch_size):
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_is_too_short_for_the_network_is_an_utterance_that_was_not_heard(batch_size):
+    torch.manual_seed(3)
+    preset = PRESETS["mlperf"]
+    thin = tuple(replace(each, channels=2) for each in preset.model.convolutions)
+    network = build_network(replace(preset, model=replace(preset.model, hidden=8, convolutions=thin)))
+    utterances = [
+        Features(number, np.zeros((161, frames), np.float32), GRAPHEMES.encode("A"), "A")
+        for number, frames in enumerate((60, 9))
+    ]
+    found = evaluated(utterances, batch_size=batch_size, network=network)
+    assert found.heard[1].hypothesis == ""
+    assert found.counts.utterances == 2
+    assert found.loss == pytest.approx(evaluated(utterances[:1], network=network).loss / 2)
+
+
 class Others:
     """The ranks that have found what is given."""
 
@@ -171,7 +188,7 @@ def test_a_decoder_reads_the_networks_output():
 
 def test_a_transducer_is_evaluated_by_its_own_decoding():
     preset = PRESETS["rnnt"]
-    small = replace(preset.model, encoder_hidden=8, prediction_hidden=8, joint_hidden=8, pieces=28, input_features=29)
+    small = replace(preset.model, encoder_hidden=8, prediction_hidden=8, joint_hidden=8, pieces=29, input_features=29)
     torch.manual_seed(1)
     preset = replace(preset, model=small)
     network = build_network(preset)
@@ -269,7 +286,7 @@ def test_the_quietest_place_lies_in_the_second_half():
 
 def test_several_recordings_come_in_their_order_whatever_their_lengths(tmp_path):
     paths = [recorded(tmp_path / f"{number}.wav", SAID[: number % 4 + 1]) for number in range(7)]
-    found = list(transcribe(listener(), paths, device=HOST, batch_size=3, longest_s=1.0))
+    found = list(transcribe(listener(), paths, device=HOST, batch_size=3, longest_s=2.0))
     assert [each.path for each in found] == paths
     assert [each.text for each in found] == [["A", "AB", "AB D", "AB D C"][number % 4] for number in range(7)]
 
@@ -319,6 +336,7 @@ def written_checkpoint(folder, network, preset, *, average=None, symbols=None):
             "iteration": 30,
             "best_wer": None,
             "history": [],
+            "progress": {},
             "model": network.state_dict(),
             "optimizer": {},
             "scaler": None,
@@ -400,6 +418,16 @@ def test_a_preset_that_is_not_known_is_one_line(tmp_path, config):
         preset_of(Checkpoint(tmp_path, {"preset": "x", "preset_config": config}))
 
 
+@pytest.mark.parametrize("change", [{"hidden": 17}, {"hidden": 10**7}, {"hidden": "x"}, {"cell": "no-such"}])
+def test_a_checkpoint_that_promises_another_network_is_one_line_and_no_memory(trained, change):
+    preset = open_trained(trained, HOST).preset
+    network = build_network(preset)
+    promised = replace(preset, model=replace(preset.model, **change))
+    path = written_checkpoint(trained.parent / "other", network, promised)
+    with pytest.raises(ReadError, match=r"epoch0002_step00000030\.pt: its (weights|network)"):
+        open_trained(path, HOST)
+
+
 def test_evaluate_says_the_same_in_json_in_a_table_and_for_each_utterance(trained, manifest, tmp_path):
     options = ("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu")
     done = run(*options, "--format", "json", "--per-utterance", tmp_path / "heard.csv")
@@ -414,21 +442,54 @@ def test_evaluate_says_the_same_in_json_in_a_table_and_for_each_utterance(traine
     assert "mean_utterance_wer" in table
 
 
-def test_evaluate_searches_with_a_language_model(trained, manifest, tmp_path):
-    pytest.importorskip("flashlight.lib.text.decoder", reason="the package flashlight-text is not installed")
-    pytest.importorskip("kenlm", reason="the package kenlm is not installed")
-    model = tmp_path / "words.arpa"
-    model.write_text("\\data\\\nngram 1=4\n\n\\1-grams:\n-2\t<unk>\n0\t<s>\n-1\t</s>\n-0.1\tAB\n\n\\end\\\n")
+def test_evaluate_searches_with_a_language_model(trained, manifest, word_model, tmp_path):
     options = ("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu")
     heard = tmp_path / "heard.jsonl"
-    done = run(*options, "--decoder", "beam", "--lm", model, "--beta", 20, "--per-utterance", heard, "--format", "json")
+    done = run(
+        *options, "--decoder", "beam", "--lm", word_model, "--beta", 20, "--per-utterance", heard, "--format", "json"
+    )
     assert done.exit_code == 0, done.output
     said = [json.loads(line)["hypothesis"] for line in heard.read_text().splitlines()]
-    assert {word for text in said for word in text.split()} == {"AB"}
+    assert {word for text in said for word in text.split()} <= {"AB", "D", "C"}
     assert json.loads(done.stdout)["decoder"]["beta"] == 20
 
 
-@pytest.mark.parametrize("options", [("--lm", "x.arpa"), ("--decoder", "beam", "--lexicon", "x.txt")])
+@pytest.fixture
+def word_model(tmp_path):
+    pytest.importorskip("flashlight.lib.text.decoder", reason="the package flashlight-text is not installed")
+    pytest.importorskip("kenlm", reason="the package kenlm is not installed")
+    path = tmp_path / "words.arpa"
+    path.write_text(
+        "\\data\\\nngram 1=6\nngram 2=1\n\n\\1-grams:\n-2\t<unk>\n0\t<s>\t0\n-1\t</s>\n-0.1\tAB\t0\n-3\tD\n-3\tC\n\n"
+        "\\2-grams:\n-0.1\tAB AB\n\n\\end\\\n"
+    )
+    return path
+
+
+def test_a_grid_of_weights_tells_what_each_pair_gives_by_itself(trained, manifest, word_model):
+    options = ("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu", "--format", "json")
+    beam = ("--decoder", "beam", "--lm", word_model)
+    done = run(*options, *beam, "--search-alpha", "0:1:0.5", "--search-beta", "0,30")
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) == 6
+    assert [row["wer"] for row in rows] == sorted(row["wer"] for row in rows)
+    assert len({row["wer"] for row in rows}) > 1
+    for row in (rows[0], rows[-1]):
+        alone = json.loads(run(*options, *beam, "--alpha", row["alpha"], "--beta", row["beta"]).stdout)
+        assert (alone["wer"], alone["cer"]) == (row["wer"], row["cer"])
+
+
+@pytest.mark.parametrize("values", ["1:0:0.5", "0:1:0", "0:1e9:1", "a", "0:1", "nan:1:1"])
+def test_a_grid_that_is_none_is_refused(trained, manifest, word_model, values):
+    options = ("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu", "--decoder", "beam")
+    done = run(*options, "--lm", word_model, "--search-alpha", values)
+    assert isinstance(done.exception, UsageError), done.output
+
+
+@pytest.mark.parametrize(
+    "options", [("--lm", "x.arpa"), ("--decoder", "beam", "--lexicon", "x.txt"), ("--search-alpha", "1")]
+)
 def test_options_without_effect_are_refused(trained, manifest, options):
     done = run("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu", *options)
     assert isinstance(done.exception, UsageError)
@@ -441,8 +502,65 @@ def test_a_transducer_asks_for_its_pieces(tmp_path):
     path = written_checkpoint(
         tmp_path, build_network(preset), preset, symbols={"size": 1024, "sha256": "0", "characters": None}
     )
+    found = open_trained(path, HOST)
+    assert found.preset == preset
     with pytest.raises(UsageError, match="--pieces FILE"):
-        open_trained(path, HOST)
+        _ = found.symbols
+
+
+@pytest.fixture
+def transducer(tmp_path):
+    """A checkpoint of a small transducer that says something, and the model of its pieces."""
+    pytest.importorskip("sentencepiece", reason="the package sentencepiece is not installed")
+    from ds2prof.speech.pieces import trained, write_pieces
+
+    pieces = trained(["ab d c", "a bad cab", "dab a cad", "bad dad"], count=20)
+    write_pieces(tmp_path / "pieces.model", pieces)
+    preset = PRESETS["rnnt"]
+    small = replace(preset.model, encoder_hidden=24, prediction_hidden=20, joint_hidden=16, pieces=20)
+    preset = replace(preset, model=small)
+    torch.manual_seed(2)
+    network = build_network(preset)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 6
+        network.joint.output.bias[20] += 2
+    digest = hashlib.sha256(pieces.model).hexdigest()
+    symbols = {"size": 21, "sha256": digest, "characters": None}
+    return written_checkpoint(tmp_path / "rnnt", network, preset, symbols=symbols), tmp_path / "pieces.model"
+
+
+def test_a_transducer_transcribes_in_words(transducer, tmp_path):
+    checkpoint, pieces = transducer
+    path = recorded(tmp_path / "said.wav")
+    done = run(
+        "transcribe", "--checkpoint", checkpoint, "--pieces", pieces, "--device", "cpu", "--format", "json", path
+    )
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["files"]
+    assert len(found["words"]) > 2
+    assert " ".join(word["word"] for word in found["words"]) == found["text"]
+    starts = [word["start_s"] for word in found["words"]]
+    assert starts == sorted(starts)
+    assert starts[0] > 0
+    assert found["words"][-1]["end_s"] < 2.7
+
+
+def test_a_transducer_is_evaluated_from_its_checkpoint(transducer, manifest):
+    checkpoint, pieces = transducer
+    options = ("evaluate", "--checkpoint", checkpoint, "--manifest", manifest, "--device", "cpu")
+    document = json.loads(run(*options, "--pieces", pieces, "--format", "json").stdout)
+    assert (document["words"], document["utterances"]) == (9, 3)
+    assert "a transducer is decoded greedily" in str(run(*options, "--pieces", pieces, "--decoder", "beam").exception)
+
+
+def test_other_pieces_than_those_it_was_trained_with_are_refused(transducer, manifest, tmp_path):
+    from ds2prof.speech.pieces import trained, write_pieces
+
+    write_pieces(tmp_path / "other.model", trained(["some words of another kind", "kind of words"], count=20))
+    options = ("--manifest", manifest, "--device", "cpu", "--pieces", tmp_path / "other.model")
+    done = run("evaluate", "--checkpoint", transducer[0], *options)
+    assert "is not the model" in str(done.exception)
 
 
 def test_transcribe_speaks_in_every_form(trained, tmp_path, monkeypatch):

@@ -172,6 +172,21 @@ def test_the_command_holds_an_utterance_and_writes_a_file_once(tmp_path):
     assert "exists already" in str(run(*options, "-o", path).exception)
 
 
+def test_the_command_takes_real_speech(tmp_path):
+    from ds2prof.speech.audio import write_wav
+
+    for number in range(3):
+        write_wav(tmp_path / f"{number}.wav", np.zeros(4000 * (number + 1), np.float32), 16_000)
+        (tmp_path / f"{number}.txt").write_text("A\n")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("".join(f"{number}.wav,{number}.txt\n" for number in range(3)))
+    options = ("--preset", "tiny", "--device", "cpu", "--batches", 2, "--warmup", 0, "--manifest", manifest)
+    document = json.loads(run(*options, "--batch-sizes", "3 4", "--format", "json").stdout)
+    assert document["rows"][0]["audio_s"] == pytest.approx(2 * (0.26 + 0.51 + 0.76))
+    held = json.loads(run(*options, "--batch-sizes", 1, "--hold", 1, "--format", "json").stdout)
+    assert held["rows"][0]["audio_s"] == pytest.approx(2 * 0.51)
+
+
 def test_the_command_times_a_transducers_encoder(monkeypatch):
     from dataclasses import replace
 

@@ -223,7 +223,7 @@ def test_deepspeech2_is_not_called_rnnt() -> None:
 
 def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlperf_logging.mllog.mllog", None)
-    with pytest.raises(Ds2profError, match=r"^mlperf_logging: .* pip install mlperf-logging$"):
+    with pytest.raises(Ds2profError, match=r"^mlperf_logging: this package is not installed"):
         MlLog(tmp_path / "log")
 
 

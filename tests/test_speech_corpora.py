@@ -174,6 +174,7 @@ def test_every_known_mirror_can_be_fetched_from():
 def test_a_mirror_is_a_folder_or_the_archive_itself():
     assert at_mirror("https://a/b", "x.tgz") == at_mirror("https://a/b/", "x.tgz") == "https://a/b/x.tgz"
     assert at_mirror("https://a/b/x.tgz", "x.tgz") == "https://a/b/x.tgz"
+    assert at_mirror("https://a/b/x.tgz?key=1/2", "x.tgz") == "https://a/b/x.tgz?key=1/2"
 
 
 def test_the_ancestors_file_names_are_subsets_too():
@@ -274,6 +275,11 @@ def test_the_first_common_voice_has_the_ancestors_splits(tmp_path):
         (split, "LEARN TO RECOGNIZE OMENS") for split in ("cv-valid-train", "cv-valid-dev", "cv-valid-test")
     }
     assert all(piece.audio.is_file() for piece in pieces)
+
+
+def test_a_quoted_sentence_may_go_over_lines(tmp_path):
+    put(tmp_path / "cv_corpus_v1/cv-valid-dev.csv", b'filename,text\ncv-valid-dev/a.mp3,"one,\ntwo"\n')
+    assert [piece.text for piece in common_voice_pieces(tmp_path)] == ["ONE, TWO"]
 
 
 @pytest.mark.parametrize("path", ["../../../../etc/passwd.mp3", "/etc/passwd.mp3"])
@@ -380,6 +386,30 @@ def test_segments_of_a_talk_are_cut_where_the_stm_says(site, tmp_path):
     np.testing.assert_allclose(heard / 32768, TALK[24_000:68_000], atol=1 / 16384)
 
 
+def test_a_segment_behind_the_end_of_its_talk_is_left_out_and_told(site, tmp_path):
+    line = b"a 1 a %s <o> word\n"
+    stm = line % b"1.0 2.5" + line % b"10.0 11.0" + line % b"700.0 710.0"
+    members = {}
+    for place in ("train", "dev", "test"):
+        members[f"TEDLIUM_release2/{place}/stm/a.stm"] = stm
+        members[f"TEDLIUM_release2/{place}/sph/a.sph"] = sound(TALK, 16_000, "NIST")
+    archive = put(tmp_path / "ted.tar.gz", tar_of(members))
+    laid = download(CORPORA["tedlium"], tmp_path / "ted", Choice(archive=archive), manner=QUICK).done["ted.tar.gz"]
+    assert laid.splits == {"train": 1, "val": 1, "test": 1}
+    assert laid.faults[:2] == ("a.sph: ends before a_1 begins, at 10.0 s", "a.sph: ends before a_2 begins, at 700.0 s")
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "x" * 201, "\u00e9" * 101, "a\nb", "a\x1b[31m"])
+def test_names_that_no_file_should_have_are_refused(tmp_path, name):
+    rows = f'filename,text\n"cv-valid-train/{name}.mp3",hello\n'.encode()
+    folder = put(tmp_path / "cv_corpus_v1/cv-valid-train.csv", rows).parent.parent
+    if name == "a/b":
+        assert next(common_voice_pieces(folder)).name == "b"
+        return
+    with pytest.raises(ReadError):
+        list(common_voice_pieces(folder))
+
+
 def test_a_clip_that_cannot_be_read_is_left_out_and_told(tmp_path):
     content = tar_of(
         {
@@ -413,6 +443,27 @@ def test_voxforge_goes_on_past_broken_archives_and_names_them(site, tmp_path):
     site.files["/vf/bert-2.tgz"].body = voxforge_archive("bert-2")
     again = download(local("voxforge", f"{site.url}/vf"), tmp_path, Choice(), manner=QUICK)
     assert (set(again.done), len(again.before), set(again.failed)) == ({"bert-2.tgz"}, 2, {"carl-3.tgz"})
+
+
+def test_a_server_that_is_gone_is_not_asked_for_every_archive(site, tmp_path):
+    links = "".join(f'<a href="a-{number:03d}.tgz">' for number in range(90))
+    site.files["/vf/"] = File(links.encode(), kind="text/html")
+    site.files["/vf/a-003.tgz"] = File(voxforge_archive("a-003"))
+    summary = download(local("voxforge", f"{site.url}/vf"), tmp_path, Choice(), manner=QUICK)
+    assert (len(summary.done), len(summary.failed), summary.not_tried) == (1, 23, 66)
+
+
+def test_two_runs_into_one_folder_do_not_mix(site, tmp_path):
+    site.files["/an4_raw.bigendian.tar.gz"] = File(an4_archive())
+    corpus, refused = local("an4", site.url), []
+
+    def second(name, utterances):
+        with pytest.raises(Ds2profError, match="another process") as caught:
+            download(corpus, tmp_path, Choice(), manner=QUICK)
+        refused.append(caught.value)
+
+    assert download(corpus, tmp_path, Choice(), manner=QUICK, steps=Steps(laid_out=second)).done
+    assert len(refused) == 1
 
 
 def test_a_page_that_lists_nothing_is_named(site, tmp_path):
@@ -559,7 +610,7 @@ def test_the_note_of_what_is_laid_out_says_what_and_at_which_rate(site, tmp_path
 
 
 def test_an_address_of_common_voice_is_taken_as_it_is(site, tmp_path):
-    site.files["/signed/cv-corpus.tar.gz"] = File(common_voice_archive())
-    choice = Choice(mirrors=(f"{site.url}/signed/cv-corpus.tar.gz",))
+    site.files["/signed/cv-corpus.tar.gz?key=a/b"] = File(common_voice_archive())
+    choice = Choice(mirrors=(f"{site.url}/signed/cv-corpus.tar.gz?key=a/b",))
     summary = download(CORPORA["common-voice"], tmp_path, choice, manner=QUICK)
     assert summary.done["cv-corpus.tar.gz"].splits == {"train": 1, "dev": 1, "test": 1}

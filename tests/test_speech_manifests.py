@@ -54,7 +54,7 @@ entries = st.lists(st.tuples(names, st.text(max_size=20), st.floats(1e-3, 1e4)),
 
 
 @given(entries, st.sampled_from(["csv", "json", "rnnt"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_name_and_duration_survives_writing_and_reading(tmp_path_factory, listed, form):
     folder = tmp_path_factory.mktemp("names")
     written = [Utterance(folder / name, folder / f"{name}.txt", text=text, dur_s=dur_s) for name, text, dur_s in listed]
@@ -206,7 +206,7 @@ valid = st.sampled_from(
 
 
 @given(valid, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_manifest_spoilt_anywhere_is_read_or_refused_in_one_line(tmp_path_factory, text, data):
     raw = bytearray(text.encode())
     for _ in range(data.draw(st.integers(1, 3))):

@@ -33,7 +33,7 @@ def on_each_rank(asked, epoch):
 
 
 @given(orders(), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_training_visits_nothing_twice_and_drops_less_than_a_global_batch(asked, epoch):
     order = Order(**asked)
     visited = [number for batches in on_each_rank(asked, epoch) for batch in batches for number in batch.tolist()]
@@ -43,7 +43,7 @@ def test_training_visits_nothing_twice_and_drops_less_than_a_global_batch(asked,
 
 
 @given(orders(), st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_rank_has_the_same_number_of_full_batches(asked, epoch):
     for rank, batches in enumerate(on_each_rank(asked, epoch)):
         assert len(batches) == len(Order(**asked, rank=rank)) == len(Order(**asked))
@@ -51,7 +51,7 @@ def test_every_rank_has_the_same_number_of_full_batches(asked, epoch):
 
 
 @given(orders(), st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_ranks_together_see_what_one_process_with_the_greater_batch_sees(asked, epoch):
     alone = Order(**{**asked, "world_size": 1, "batch_size": asked["batch_size"] * asked["world_size"]})
     for step, batch in enumerate(alone.batches(epoch)):
@@ -60,7 +60,7 @@ def test_the_ranks_together_see_what_one_process_with_the_greater_batch_sees(ask
 
 
 @given(orders(kinds=list(ORDERS)), st.integers(0, 3), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_an_epoch_entered_in_the_middle_goes_on_as_it_would_have(asked, epoch, data):
     order = Order(**asked)
     start = data.draw(st.integers(0, len(order)))
@@ -71,7 +71,7 @@ def test_an_epoch_entered_in_the_middle_goes_on_as_it_would_have(asked, epoch, d
 
 
 @given(orders(kinds=["evaluation"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_evaluation_visits_everything_once_longest_first(asked):
     whole = [number for batches in on_each_rank(asked, 0) for batch in batches for number in batch.tolist()]
     assert sorted(whole) == list(range(len(asked["durations"])))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +16,13 @@ from click.testing import CliRunner
 
 from ds2prof.cli.data_speak import command
 from ds2prof.errors import Ds2profError, ExistsError, UsageError
-from ds2prof.speech import spoken
+from ds2prof.measurements import temporary_path
+from ds2prof.speech import spoken, spoken_plan
 from ds2prof.speech.audio import read_samples, sound_of
 from ds2prof.speech.manifests import read_manifest
 from ds2prof.speech.sentences import CLASSES, MOST_SENTENCES, PATTERNS, WORDS, draw, sentence, sentences_of
-from ds2prof.speech.spoken import PROGRAM, SAMPLE_RATE_HZ, VOICES, SpokenConfig, lines_of, shared_transcripts, speak
+from ds2prof.speech.spoken import PROGRAM, SAMPLE_RATE_HZ, speak
+from ds2prof.speech.spoken_plan import VOICES, SpokenConfig, lines_of, shared_transcripts
 
 needs_espeak = pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"the tool {PROGRAM} is not installed")
 pytest.importorskip("soxr", reason="the package soxr brings speech to 16 kHz")
@@ -81,8 +86,8 @@ def test_training_has_every_word_and_the_four_voices_equally_often() -> None:
 
 def test_speeds_and_pitches_vary() -> None:
     lines = lines_of(SpokenConfig())
-    assert {line.speed_wpm for line in lines} == set(spoken.SPEEDS_WPM)
-    assert {line.pitch for line in lines} == set(spoken.PITCHES)
+    assert {line.speed_wpm for line in lines} == set(spoken_plan.SPEEDS_WPM)
+    assert {line.pitch for line in lines} == set(spoken_plan.PITCHES)
 
 
 def test_the_seed_decides_what_is_said() -> None:
@@ -202,3 +207,18 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert [line.partition(": ")[2].partition(",")[0] for line in lines[:2]] == ["4 utterances", "2 utterances"]
     assert lines[2].endswith("2 voices, no transcript in both")
+
+
+@needs_espeak
+def test_what_a_killed_speaker_left_half_written_is_removed(corpus: spoken.Spoken) -> None:
+    whole = corpus.folder / "train" / "wav" / "00001.wav"
+    half = temporary_path(whole)
+    half = half.with_name(half.name.replace(f"-{os.getpid()}.", f"-{_ended_process()}."))
+    half.write_bytes(whole.read_bytes()[:100])
+    speak(corpus.folder, SMALL)
+    assert not half.exists()
+
+
+def _ended_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import random
 import stat
 import struct
 import tarfile
@@ -211,6 +212,36 @@ def test_ctrl_c_in_the_middle_leaves_no_folder_that_looks_whole(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         unpack(put(tmp_path / "x", tar_of(MEMBERS)), tmp_path / "out", show=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz", "zip"])
+def test_whatever_is_damaged_ends_in_our_error_or_in_files(tmp_path, kind):
+    members = {"a/b": b"hello" * 50, "long" * 40: b"x", "c": b"1" * 2000}
+    whole = zip_of(members) if kind == "zip" else tar_of(members, mode=kind)
+    rng = random.Random(kind)
+    refusals = []
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            at = rng.randrange(len(content))
+            if rng.random() < 0.7:
+                content[at] = rng.choice([0, 255, rng.randrange(256), content[at] ^ (1 << rng.randrange(8))])
+            else:
+                del content[at : at + rng.randrange(1, 60)]
+        try:
+            unpack(put(tmp_path / "x", bytes(content)), tmp_path / "out")
+        except ReadError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert not any("\n" in refusal for refusal in refusals)
+    assert {path.name for path in tmp_path.iterdir()} <= {"x", "out"}
+
+
+def test_a_directory_that_points_before_the_beginning_is_damage(tmp_path):
+    content = bytearray(zip_of({"a": b"x" * 1000}))
+    at = content.rindex(b"PK\x05\x06")
+    content[at + 16 : at + 20] = struct.pack("<I", len(content) * 2)
+    refused(tmp_path, bytes(content), "damaged or cut off")
 
 
 def test_a_missing_archive_is_one_line(tmp_path):

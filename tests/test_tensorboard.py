@@ -33,6 +33,7 @@ def test_the_curves_are_those_of_the_run(tmp_path: Path) -> None:
     assert [step for step, _ in found["train/learning_rate"]] == [1, 2, 3, 4, 5, 6]
     assert found["val/wer"] == [(3, pytest.approx(0.4)), (6, pytest.approx(0.05))]
     assert found["val/cer"] == [(3, pytest.approx(0.1)), (6, pytest.approx(0.0125))]
+    assert found["val/loss"] == [(3, 4.0), (6, 0.5)]
     assert found["train/samples_per_s"] == [(3, 32.0), (6, 32.0)]
     assert found["train/audio_s_per_s"] == [(3, 50.0), (6, 50.0)]
     assert found["train/epoch_loss"] == [(3, 5.0), (6, 5.0)]

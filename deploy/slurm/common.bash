@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 
 # The scripts set these, as a rank sees them: the checkout, the Python, srun's options for the container, and where
-# checkpoints go.
-here='' python=() inside=() checkpoints=''
+# checkpoints and measurements go.
+here='' python=() inside=() checkpoints='' measurements=''
 
 fail() {
     echo "${SLURM_JOB_NAME:-ds2prof}: $1" >&2
@@ -23,8 +23,8 @@ settings() {
     [[ $nexp =~ ^[1-9][0-9]*$ ]] || fail "NEXP=$nexp: give the number of trials"
     [[ $seed =~ ^[0-9]+$ ]] || fail "SEED=$seed: give the first trial's seed"
     case $mode in
-        train | auto | torch | nsight | nsys | nvprof | memory | smi) ;;
-        *) fail "PROFILE=$mode: is neither train nor a profiler of run_profile.sh" ;;
+        train | torch | nsight | nsys | nvprof | memory | smi) ;;
+        *) fail "PROFILE=$mode: is neither train nor a profiler of 'ds2prof run'" ;;
     esac
     ranks=$((nodes * gpus))
     stamp=$(date -u +%Y%m%d-%H%M%S)
@@ -52,9 +52,16 @@ rank_command() {
         # A job that Slurm ended and starts again goes on from its last checkpoint.
         [[ -z $checkpoints ]] || command+=(--checkpoint-dir "$checkpoints/seed_$((seed + trial - 1))" --resume auto)
         command+=("$@")
-    else
-        command+=(bash "$here/run_profile.sh" "$mode" --tag "${stamp}-$trial" -- --seed $((seed + trial - 1)) "$@")
+        return
     fi
+    # Each rank is captured by itself, and its measurement has its rank in its name.
+    local script=("${python[@]}" "$here/train_profiling.py" --seed $((seed + trial - 1)))
+    case $mode in
+        torch) command+=("${script[@]}" --profiler torch --output "$measurements/torch_$stamp-$trial.json.gz") ;;
+        memory) command+=("${script[@]}" --profiler memory --output "$measurements/memory_$stamp-$trial.csv") ;;
+        *) command+=("${python[@]}" -m ds2prof run "$mode" --tag "$stamp-$trial" -- "${script[@]}") ;;
+    esac
+    command+=("$@")
 }
 
 # Checks the links before the trials: a slow or wrong one costs a minute here, and all of the run later.

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ds2prof.train.bandwidth import Bandwidth
 
 
 @click.command("allreduce")
@@ -47,40 +52,42 @@ def command(
 
     Exit codes: 0 done, 1 sums were wrong or ranks did not meet, 2 usage, 3 slower than --at-least.
     """
-    from ds2prof.errors import UsageError
     from ds2prof.train.settings import require_packages
 
     require_packages("torch")
-    from ds2prof.train.bandwidth import Trial, facts, measure, rows_of, size_of
+    from ds2prof.train.bandwidth import facts, measure, ranks_in, rows_of, trial_of
     from ds2prof.train.device import open_device
-    from ds2prof.train.distributed import backend_of, joined, ranks_of
+    from ds2prof.train.distributed import backend_of, joined
 
-    trial = Trial(tuple(size_of(text) for text in sizes.replace(",", " ").split()), type_name, warmup, calls)
-    if not trial.sizes_bytes:
-        raise click.UsageError("--sizes: names none")
-    ranks = ranks_of(os.environ)
-    if not ranks.several:
-        raise UsageError("WORLD_SIZE is 1: one rank alone sends nothing; start several, with torchrun or srun")
+    trial = trial_of(sizes, type_name=type_name, warmup=warmup, calls=calls)
+    ranks = ranks_in(os.environ)
     place = open_device(device, local_rank=ranks.local_rank)
     with joined(ranks, place):
         found = measure(trial, ranks, place)
-        about = facts(ranks, place, backend_of(place))
-        about["type"] = type_name
+        about = {**facts(ranks, place, backend_of(place)), "type": type_name}
+    rows = rows_of(found)
     if ranks.first:
-        rows = rows_of(found)
         click.echo(json.dumps({**about, "rows": rows}) if form == "json" else _table(about, rows))
+    _judge(found, at_least_gb_per_s, first=ranks.first)
+
+
+def _judge(found: Sequence[Bandwidth], at_least_gb_per_s: float | None, *, first: bool) -> None:
+    """Ends with 3 where the links are too slow, on every rank; the first says so.
+
+    Raises:
+        Ds2profError: a sum was wrong.
+    """
+    from ds2prof.errors import Ds2profError
+
     if any(each.wrong for each in found):
-        click.echo("ds2prof: sums are wrong; do not train on these links", err=True)
-        sys.exit(1)
+        raise Ds2profError("all-reduce: sums are wrong; do not train on these links before it is known why")
     largest = max(found, key=lambda each: each.size_bytes)
-    if at_least_gb_per_s is not None and largest.bus_bytes_per_s < at_least_gb_per_s * 1e9:
-        if ranks.first:
-            click.echo(
-                f"ds2prof: bus bandwidth is {largest.bus_bytes_per_s / 1e9:.2f} GB/s at {largest.size_bytes} bytes, "
-                f"under {at_least_gb_per_s:g} GB/s",
-                err=True,
-            )
-        sys.exit(3)
+    if at_least_gb_per_s is None or largest.bus_bytes_per_s >= at_least_gb_per_s * 1e9:
+        return
+    if first:
+        rate = f"{largest.bus_bytes_per_s / 1e9:.2f} GB/s at {largest.size_bytes} bytes"
+        click.echo(f"ds2prof: bus bandwidth is {rate}, under {at_least_gb_per_s:g} GB/s", err=True)
+    sys.exit(3)
 
 
 def _table(about: dict[str, object], rows: list[dict[str, float]]) -> str:

@@ -17,8 +17,6 @@ from ds2prof.cli.trained_options import DEVICE_OPTIONS, open_network, ready_devi
 from ds2prof.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ds2prof.train.batches import Batch
     from ds2prof.train.device import Device
     from ds2prof.train.latency import LatencyPlan
@@ -102,7 +100,7 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         raise UsageError("--seconds: is the length of synthetic utterances; leave out either it or --manifest")
 
 
-def _network(device: Device, options: dict[str, Any]) -> tuple[Preset, nn.Module, Task]:
+def _network(device: Device, options: dict[str, Any]) -> tuple[Preset, Any, Task]:
     """What is measured."""
     from ds2prof.train.presets import PRESETS
     from ds2prof.train.tasks import task_for

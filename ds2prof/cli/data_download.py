@@ -168,6 +168,8 @@ def _report(summary: Summary) -> None:
         click.echo(f"{some}: laid out before")
     for name, reason in summary.failed.items():
         click.echo(f"{name}: FAILED: {_cleaned(reason)}")
+    if summary.not_tried:
+        click.echo(f"{summary.not_tried:,} more archives: NOT TRIED: too many in a row had failed; try again later")
 
 
 def _manifests(corpus: Corpus, target: Path, asked: dict[str, Any], progress: Progress) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ds2prof.cli.data_common import counted
-from ds2prof.speech.spoken import VOICES, SpokenConfig, speak
+from ds2prof.speech.spoken_plan import VOICES, SpokenConfig
 
 
 @click.command("speak")
@@ -36,6 +36,8 @@ def command(target_dir: Path, utterances: int, held_out: int, voices: str, seed:
     Short sentences over 123 words, each different, so that no transcript of the held-out utterances occurs in
     training. The same seed makes the same files. Started again, it goes on where it stopped.
     """
+    from ds2prof.speech.spoken import speak
+
     names = tuple(name.strip() for name in voices.split(",") if name.strip())
     config = SpokenConfig(utterances=utterances, held_out=held_out, voices=names, seed=seed)
     with counted("spoken") as progress:

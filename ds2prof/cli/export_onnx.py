@@ -10,8 +10,6 @@ import click
 from ds2prof.errors import Ds2profError, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ds2prof.speech.alphabet import Symbols
     from ds2prof.train.presets import Preset
 
@@ -70,7 +68,7 @@ def command(output: Path, *, check: bool, force: bool, **options: Any) -> None:
         click.echo(f"wrote {path}", err=True)
 
 
-def _network(options: dict[str, Any]) -> tuple[Preset, nn.Module, Symbols | None]:
+def _network(options: dict[str, Any]) -> tuple[Preset, Any, Symbols | None]:
     from ds2prof.cli.trained_options import open_network
     from ds2prof.train.device import open_device
     from ds2prof.train.presets import PRESETS
@@ -80,7 +78,8 @@ def _network(options: dict[str, Any]) -> tuple[Preset, nn.Module, Symbols | None
     if options["checkpoint"] is not None:
         named = {name: options[name] for name in ("checkpoint", "weights", "labels", "pieces")}
         trained = open_network(host, **named)
-        return trained.preset, trained.network, trained.symbols
+        spoken = None if isinstance(trained.spoken, UsageError) else trained.spoken
+        return trained.preset, trained.network, spoken
     if options["preset"] not in PRESETS:
         raise UsageError(f"--preset {options['preset']}: there is none of that name; there are {' '.join(PRESETS)}")
     preset = PRESETS[options["preset"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,20 +38,14 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class StepsOrEpoch(click.ParamType):
-    """A number of steps, or the word ``epoch``, which is None."""
-
-    name = "steps"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """The number; None for ``epoch``."""
-        if value is None or value == "epoch":
-            return None
-        if isinstance(value, int):
-            return value
-        if not (str(value).isascii() and str(value).isdigit() and int(value) > 0):
-            self.fail(f"{value!r} is neither a number of steps nor 'epoch'", param, ctx)
-        return int(value)
+def _steps(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A number of steps; None for the word ``epoch``, which is what happens without the option."""
+    del context, parameter
+    if value is None or value == "epoch":
+        return None
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise click.BadParameter(f"{value!r} is neither a number of steps nor 'epoch'.")
+    return int(value)
 
 
 _DATA: Final[Sequence[Option]] = (
@@ -112,7 +107,7 @@ _KEEPING: Final[Sequence[Option]] = (
     click.option("--keep", type=click.IntRange(min=0), default=3, show_default=True, help="Newest kept; 0 keeps all."),
     click.option(
         "--checkpoint-every",
-        type=StepsOrEpoch(),
+        callback=_steps,
         metavar="STEPS|epoch",
         help="Besides those behind epochs and evaluations.",
     ),
@@ -172,7 +167,7 @@ def command(organization: str, *, force: bool, **given: Any) -> None:
     check(options)
     code = _run(options, device, ranks, organization=organization, force=force)
     if code:
-        raise click.exceptions.Exit(code)
+        sys.exit(code)
 
 
 def _run(options: TrainOptions, device: Device, ranks: Ranks, *, organization: str, force: bool) -> int:

@@ -6,12 +6,21 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
-from ds2prof.train.observers import FAILED, INTERRUPTED, MISSED, BadLoss, EpochFacts, EvalFacts, Observer, RunFacts
+from ds2prof.train.observers import (
+    FAILED,
+    INTERRUPTED,
+    MISSED,
+    SUCCESS,
+    BadLoss,
+    EpochFacts,
+    EvalFacts,
+    Observer,
+    RunFacts,
+)
 from ds2prof.units import format_ratio
 
 if TYPE_CHECKING:
@@ -105,6 +114,8 @@ class TrainText(Observer):
         elif status == MISSED:
             assert self._run is not None
             self._note(f"the target of {format_ratio(self._run.target_wer)} WER was not reached")
+        elif status == SUCCESS and self._run is not None and self._run.target_wer is not None:
+            self._line(f"the target of {format_ratio(self._run.target_wer)} WER is reached")
         elif status == FAILED:
             self._note(f"stopped behind iteration {iteration}")
 
@@ -183,8 +194,3 @@ def _columns(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def checkpoint_text(path: Path) -> str:
-    """Where the last checkpoint is."""
-    return f"checkpoint: {path}"

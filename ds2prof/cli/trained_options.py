@@ -74,8 +74,8 @@ def with_options(*groups: Sequence[Callable[[Command], Command]]) -> Callable[[C
     return decorate
 
 
-def ready_device(name: str, precision: str) -> Device:
-    """The device that was named, made ready for a precision.
+def ready_device(name: str, precision: str, *, local_rank: int | None = None) -> Device:
+    """The device that was named, made ready for a precision; of several processes, each gets its own.
 
     Raises:
         Ds2profError: PyTorch is missing, or there is no such device.
@@ -87,7 +87,7 @@ def ready_device(name: str, precision: str) -> Device:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from ds2prof.train.device import open_device
 
-    device = open_device(name)
+    device = open_device(name, local_rank=local_rank)
     device.prepare(precision)
     return device
 

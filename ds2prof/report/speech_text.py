@@ -24,7 +24,7 @@ def evaluation_text(found: Mapping[str, Any]) -> str:
     """An evaluation for reading, of its document."""
     kind = found["decoder"]["kind"]
     lines = [
-        cleaned(f"{found['manifest']}: {found['utterances']:,} utterances, {found['audio_s'] / 3600:.2f} h"),
+        cleaned(f"{found['manifest']}: {found['utterances']:,} utterances, {_length(found['audio_s'])}"),
         cleaned(
             f"  {found['preset']}, epoch {found['epoch']}, {found['iteration']:,} steps, {found['weights']} weights"
         ),
@@ -42,8 +42,24 @@ def evaluation_text(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _length(dur_s: float) -> str:
+    return f"{dur_s / 3600:.2f} h" if dur_s >= 360 else f"{dur_s:.1f} s"
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def search_text(found: Mapping[str, Any]) -> str:
+    """Weights of a language model and the error rates they give, for reading, best first."""
+    rows = [["alpha", "beta", "wer", "cer"]]
+    for row in found["rows"]:
+        rows.append([f"{row['alpha']:g}", f"{row['beta']:g}", format_ratio(row["wer"]), format_ratio(row["cer"])])
+    widths = [max(len(row[place]) for row in rows) for place in range(4)]
+    heading = cleaned(f"{found['manifest']}: {found['utterances']:,} utterances, {_length(found['audio_s'])}")
+    return "\n".join(
+        [heading, "", *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)]
+    )
 
 
 def transcript_text(row: Mapping[str, Any], *, offsets: bool, named: bool) -> str:

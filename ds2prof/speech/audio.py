@@ -10,6 +10,7 @@ left as they are. Several channels are averaged.
 
 from __future__ import annotations
 
+import stat
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ AUDIO_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".mp3")
 
 LONGEST_S: Final = 3600.0
 """What claims to be longer is no utterance: reading it could take all memory."""
+
+_OPEN_BYTES: Final = 0x7FF00000
+"""A WAV header that claims as much was written before its length was known: by sox, ffmpeg or eSpeak NG to a pipe."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def sound_of(path: Path) -> Sound:
     Raises:
         ReadError: it is no sound file, or it is empty.
     """
+    _require_file(path)
     sound = _sound_by_soundfile(path) if find_spec("soundfile") else _sound_by_wave(path)
     if sound.frames <= 0 or sound.sample_rate_hz <= 0:
         raise ReadError(f"{path}: holds no sound")
@@ -120,6 +125,20 @@ def write_wav(path: Path, samples: Samples, sample_rate_hz: int) -> None:
         file.writeframes(integers.tobytes())
 
 
+def promised_frames(path: Path) -> int | None:
+    """How many frames a WAV file's header says it has, which is more than there are where the file is cut off.
+
+    None where it is no WAV file of integers, or was written to a pipe, which leaves the length open.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            frames = file.getnframes()
+            size_bytes = frames * file.getnchannels() * file.getsampwidth()
+    except (wave.Error, EOFError, OSError):
+        return None
+    return frames if size_bytes < _OPEN_BYTES else None
+
+
 def _package(name: str, purpose: str) -> Any:
     """The package, imported.
 
@@ -140,7 +159,7 @@ def _sound_by_soundfile(path: Path) -> Sound:
     try:
         found = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise ReadError(f"{path}: {_reason(path, error)}") from None
+        raise ReadError(f"{path}: {_reason(error)}") from None
     return Sound(found.frames, found.samplerate, found.channels)
 
 
@@ -154,15 +173,31 @@ def _read_by_soundfile(path: Path, first: int, count: int) -> Samples:
             samples_TC: Samples = file.read(count, dtype="float32", always_2d=True)
             return samples_TC
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise ReadError(f"{path}: {_reason(path, error)}") from None
+        raise ReadError(f"{path}: {_reason(error)}") from None
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _require_file(path: Path) -> None:
+    """Nothing, if there is a regular file with something in it: to open a pipe would wait for its writer.
+
+    Raises:
+        ReadError: there is none.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise ReadError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise ReadError(f"{path}: is a folder, not a sound file")
+    if not stat.S_ISREG(found.st_mode):
+        raise ReadError(f"{path}: is no regular file")
+    if not found.st_size:
+        raise ReadError(f"{path}: is empty")
+
+
+def _reason(error: Exception) -> str:
     """Why a file cannot be read, in one line."""
-    if not path.exists():
-        return "there is no such file"
-    if path.is_dir():
-        return "is a folder, not a sound file"
     text = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
     return f"cannot be read as sound: {text}" if text else "cannot be read as sound"
 
@@ -208,4 +243,4 @@ def _opened_wave(path: Path) -> Iterator[wave.Wave_read]:
                 raise ReadError(f"{path}: is no WAV file of 8 to 32 bit integers")
             yield file
     except (wave.Error, EOFError, OSError) as error:
-        raise ReadError(f"{path}: {_reason(path, error)}") from None
+        raise ReadError(f"{path}: {_reason(error)}") from None

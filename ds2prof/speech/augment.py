@@ -15,7 +15,6 @@ Every random number comes from the generator that the caller gives; equal genera
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from ds2prof.errors import UsageError
 from ds2prof.speech.audio import AUDIO_SUFFIXES, read_samples, resampled, sound_of
 from ds2prof.speech.augment_config import AugmentConfig, SpecAugment
+from ds2prof.speech.walking import files_below
 
 Samples = NDArray[np.float32]
 Spectrum = NDArray[np.float32]
@@ -55,23 +55,14 @@ def noises_in(folder: Path) -> Noises:
     """The sound files below a folder, sorted by name.
 
     Raises:
+        MissingDataError: it is no folder.
         UsageError: there are none.
         ReadError: one cannot be read.
     """
-    paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES))
-    return noises_of(paths, f"{folder}")
-
-
-def noises_of(paths: Sequence[Path], where: str) -> Noises:
-    """These files as noises; ``where`` names where they are from.
-
-    Raises:
-        UsageError: there are none.
-        ReadError: one cannot be read.
-    """
+    paths = tuple(sorted(path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES))
     if not paths:
-        raise UsageError(f"{where}: holds no sound files to take noise from ({', '.join(AUDIO_SUFFIXES)})")
-    return Noises(tuple(paths), tuple(sound_of(path).dur_s for path in paths))
+        raise UsageError(f"{folder}: holds no sound files to take noise from ({', '.join(AUDIO_SUFFIXES)})")
+    return Noises(paths, tuple(sound_of(path).dur_s for path in paths))
 
 
 def augmented(

@@ -108,7 +108,7 @@ def is_training(split: str) -> bool:
 
 def at_mirror(mirror: str, name: str) -> str:
     """The archive's address at a mirror, which is a folder, or the archive itself."""
-    return mirror if mirror.rsplit("/", 1)[-1] == name else f"{mirror.rstrip('/')}/{name}"
+    return mirror if mirror.split("?")[0].rsplit("/", 1)[-1] == name else f"{mirror.rstrip('/')}/{name}"
 
 
 def _openslr(number: int) -> tuple[str, ...]:

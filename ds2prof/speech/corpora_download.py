@@ -22,13 +22,15 @@ from ds2prof.errors import Ds2profError, ReadError, UsageError
 from ds2prof.measurements import written_whole
 from ds2prof.speech.corpora import Archive, Corpus
 from ds2prof.speech.corpora_layout import LaidOut, lay_out
-from ds2prof.speech.fetching import Manner, NoRoomError, fetch, fetch_text, verify_given
+from ds2prof.speech.fetching import Manner, NoRoomError, alone, fetch, fetch_text, verify_given
 from ds2prof.speech.fetching_checks import Digests
 from ds2prof.speech.unpacking import Limits, unpack
 from ds2prof.units import format_bytes
 
 _LINK: Final = re.compile(r"""href\s*=\s*["']([^"'<>/?#]{1,250}\.(?:tgz|tar\.gz))["']""", re.IGNORECASE)
 _LARGEST_INDEX_BYTES: Final = 1 << 25
+_MOST_IN_A_ROW: Final = 20
+"""So many archives that fail one behind the other are no accident: the rest would fail too, after as many waits."""
 _ROOM: Final = 3
 """Free space to unpack and lay out an archive, in sizes of the archive: FLAC becomes twice as large as WAV."""
 
@@ -71,11 +73,13 @@ class Summary:
         done: Archive -> what was laid out of it now.
         before: Archives that an earlier run had laid out.
         failed: Archive -> why it is not there.
+        not_tried: How many were given up because too many before them had failed.
     """
 
     done: dict[str, LaidOut] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    not_tried: int = 0
 
 
 def download(
@@ -92,20 +96,46 @@ def download(
     manner, steps = manner or Manner(), steps or Steps()
     archives = _archives(corpus, choice, manner)
     summary = Summary()
-    for archive in archives:
-        if _laid_out(target, archive, choice.sample_rate_hz):
-            summary.before.append(archive.name)
-            continue
-        try:
-            summary.done[archive.name] = _one(corpus, archive, target, choice, manner=manner, steps=steps)
-        except (UsageError, NoRoomError):
-            raise
-        except Ds2profError as error:
-            summary.failed[archive.name] = str(error)
-            steps.say(str(error))
-        except OSError as error:
-            raise Ds2profError(_disk_fault(target, error)) from None
+    in_a_row = 0
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with alone(target):
+            for number, archive in enumerate(archives):
+                if in_a_row == _MOST_IN_A_ROW:
+                    summary.not_tried = len(archives) - number
+                    break
+                there = _tried(
+                    corpus, archive, target=target, choice=choice, summary=summary, manner=manner, steps=steps
+                )
+                in_a_row = 0 if there else in_a_row + 1
+    except OSError as error:
+        raise Ds2profError(_disk_fault(target, error)) from None
     return summary
+
+
+def _tried(
+    corpus: Corpus,
+    archive: Archive,
+    *,
+    target: Path,
+    choice: Choice,
+    summary: Summary,
+    manner: Manner,
+    steps: Steps,
+) -> bool:
+    """Whether the archive is there now; the summary says what became of it."""
+    if _laid_out(target, archive, choice.sample_rate_hz):
+        summary.before.append(archive.name)
+        return True
+    try:
+        summary.done[archive.name] = _one(corpus, archive, target=target, choice=choice, manner=manner, steps=steps)
+    except (UsageError, NoRoomError):
+        raise
+    except Ds2profError as error:
+        summary.failed[archive.name] = str(error)
+        steps.say(str(error))
+        return False
+    return True
 
 
 def _archives(corpus: Corpus, choice: Choice, manner: Manner) -> tuple[Archive, ...]:
@@ -150,7 +180,7 @@ def _listed(corpus: Corpus, choice: Choice, manner: Manner) -> tuple[Archive, ..
     return tuple(Archive(name, name, Digests()) for name in names[: choice.limit])
 
 
-def _one(corpus: Corpus, archive: Archive, target: Path, choice: Choice, *, manner: Manner, steps: Steps) -> LaidOut:
+def _one(corpus: Corpus, archive: Archive, *, target: Path, choice: Choice, manner: Manner, steps: Steps) -> LaidOut:
     """What was laid out of one archive; what it took on the way is removed."""
     folder = target / "archives"
     folder.mkdir(parents=True, exist_ok=True)

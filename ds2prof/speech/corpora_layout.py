@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from ds2prof.errors import Ds2profError, ReadError
-from ds2prof.speech.audio import Samples, read_samples, resampled, write_wav
+from ds2prof.speech.audio import Samples, duration_s, read_samples, resampled, write_wav
 from ds2prof.speech.corpora import Corpus, is_training
 from ds2prof.speech.corpora_pieces import AN4_RAW_HZ, Piece
 from ds2prof.speech.corpus_folders import utterances_in
@@ -151,4 +151,6 @@ def _samples(piece: Piece, sample_rate_hz: int) -> Samples:
         if not len(integers):
             raise ReadError(f"{piece.audio}: holds no sound")
         return resampled((integers / np.float32(32768)).astype(np.float32), AN4_RAW_HZ, sample_rate_hz)
+    if piece.length_s is not None and piece.start_s >= duration_s(piece.audio):
+        raise ReadError(f"{piece.audio.name}: ends before {piece.name} begins, at {piece.start_s} s")
     return read_samples(piece.audio, sample_rate_hz, start_s=piece.start_s, length_s=piece.length_s)

@@ -32,7 +32,8 @@ from ds2prof.errors import MissingDataError, ReadError
 from ds2prof.speech.corpus_folders import utterances_in
 
 _LONGEST_TEXT_BYTES: Final = 1 << 30
-_NAME: Final = re.compile(r"[^/\0\\.][^/\0\\]{0,199}")
+_LONGEST_NAME_BYTES: Final = 200
+_NAME: Final = re.compile(r"[^/\0\\.][^/\0\\]*")
 _AN4_LINE: Final = re.compile(r"(?:<s>)?(?P<words>[^(<]*)(?:</s>)?\s*\((?P<name>[^)]+)\)")
 AN4_RAW_HZ: Final = 16_000
 
@@ -133,8 +134,10 @@ def common_voice_pieces(folder: Path) -> Iterator[Piece]:
 
 def _piece(split: str, name: str, audio: Path, words: str, **stretch: float) -> Piece:
     """The piece, its text in capitals and single spaced, so that every corpus fits one alphabet."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name.encode("utf-8", "backslashreplace")) > _LONGEST_NAME_BYTES:
         raise ReadError(f"{name[:100]!r}: can be no utterance's name")
+    if not name.isprintable():  # undecodable bytes, too: no manifest could name it
+        raise ReadError(f"{name[:100]!r}: holds what cannot be printed, and can be no utterance's name")
     return Piece(split, name, audio, " ".join(words.upper().split()), **stretch)
 
 
@@ -178,7 +181,7 @@ def spoken_words(words: str) -> str:
 
 def _rows(table: Path, *, delimiter: str, columns: tuple[str, str]) -> Iterator[dict[str, str]]:
     """The named columns of a table, row by row."""
-    lines = _lines(table)
+    lines = (f"{line}\n" for line in _lines(table))  # a quoted field may go on in the next
     if delimiter == "\t":  # a quotation mark is only itself there
         reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
     else:

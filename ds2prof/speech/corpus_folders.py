@@ -9,7 +9,6 @@ Three layouts are known, and may lie side by side below one folder:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 from ds2prof.errors import MissingDataError, ReadError
 from ds2prof.speech.audio import AUDIO_SUFFIXES
 from ds2prof.speech.manifests import Utterance
+from ds2prof.speech.walking import folders_below
 
 _TRANSCRIPTS: Final = ".trans.txt"
 _LONGEST_BYTES: Final = 1 << 24
@@ -40,14 +40,12 @@ def utterances_in(folder: Path) -> Found:
     """The utterances below a folder.
 
     Raises:
-        MissingDataError: it holds no sound files, or none with a transcript.
-        ReadError: a file of transcripts cannot be read.
+        MissingDataError: it is no folder, or holds no sound files, or none with a transcript.
+        ReadError: a folder or a file of transcripts cannot be read.
     """
-    if not folder.is_dir():
-        raise MissingDataError(f"{folder}: is no folder")
     utterances: list[Utterance] = []
     without: list[Path] = []
-    for where, names in _folders(folder):
+    for where, names in folders_below(folder):
         spoken = dict(_librispeech(where, names))
         for name in names:
             if Path(name).suffix.lower() in AUDIO_SUFFIXES:
@@ -58,17 +56,6 @@ def utterances_in(folder: Path) -> Found:
         reason = f"none of its {len(without)} sound files has a transcript" if without else f"holds no sound ({kinds})"
         raise MissingDataError(f"{folder}: {reason}; transcripts are txt/NAME.txt, NAME.txt or *{_TRANSCRIPTS}")
     return Found(utterances, without)
-
-
-def _folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder below with its files, both in the order of their names."""
-
-    def refuse(error: OSError) -> None:
-        raise ReadError(f"{error.filename}: cannot be read: {error.strerror}") from None
-
-    for where, below, names in os.walk(folder, onerror=refuse):
-        below.sort()
-        yield Path(where), sorted(names)
 
 
 def _utterance(audio: Path, spoken: dict[str, str]) -> Utterance | None:
@@ -86,17 +73,24 @@ def _librispeech(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]
         if not name.endswith(_TRANSCRIPTS):
             continue
         path = folder / name
-        try:
-            with path.open("rb") as file:
-                lines = file.read(_LONGEST_BYTES).decode("utf-8-sig").splitlines()
-        except OSError as error:
-            raise ReadError(f"{path}: cannot read these transcripts: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ReadError(f"{path}: is not UTF-8 text") from None
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_lines(path), start=1):
             if not line.strip():
                 continue
-            stem, _, words = line.strip().partition(" ")
+            stem, *words = line.split(maxsplit=1)
             if not words:
                 raise ReadError(f"{path}:{number}: a line is NAME WORDS..., and this has no words")
-            yield stem, words.strip()
+            yield stem, words[0].strip()
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of transcripts."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LONGEST_BYTES + 1)
+        if len(raw) > _LONGEST_BYTES:
+            raise ReadError(f"{path}: is over 16 MiB, too long for the transcripts of one folder")
+        return raw.decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise ReadError(f"{path}: cannot read these transcripts: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ReadError(f"{path}: is not UTF-8 text") from None

@@ -6,12 +6,12 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ds2prof.speech.alphabet import Symbols
 from ds2prof.speech.manifests import Utterance
 
-SCHEMA = "ds2prof-corpus/1"
+SCHEMA: Final = "ds2prof-corpus/1"
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def stats_of(
     distinct: set[str] = set()
     words = labels = with_unknown = empty = 0
     fastest_per_s = 0.0
-    for number, (utterance, dur_s) in enumerate(zip(utterances, durations, strict=True)):
+    for done, (utterance, dur_s) in enumerate(zip(utterances, durations, strict=True), start=1):
         spoken = utterance.spoken()
         lacking = symbols.unknown(spoken)
-        unknown += lacking
+        unknown.update(lacking)
         with_unknown += bool(lacking)
         written = symbols.normalized(spoken).split()
         distinct.update(written)
@@ -81,7 +81,7 @@ def stats_of(
         fastest_per_s = max(fastest_per_s, count / dur_s)
         empty += not count
         if progress is not None:
-            progress(number + 1, len(utterances))
+            progress(done, len(utterances))
     return CorpusStats(
         utterances=len(utterances),
         total_s=sum(durations),

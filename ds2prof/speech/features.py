@@ -121,7 +121,8 @@ def stacked(spect_FT: Features, config: FeatureConfig) -> Features:
 def _magnitudes(samples: Samples, config: FeatureConfig) -> Features:
     """|STFT| (T, F) with centred windows."""
     length, stride = config.transform_samples, config.stride_samples
-    mirrored = np.pad(samples, length // 2, mode="reflect" if len(samples) > 1 else "edge")
+    ends = (length // 2, length - length // 2)  # of an odd length the greater half comes behind
+    mirrored = np.pad(samples, ends, mode="reflect" if len(samples) > 1 else "edge")
     windows_TN = np.lib.stride_tricks.sliding_window_view(mirrored, length)[::stride]
     windows_TN = windows_TN[: config.spectrum_frames(len(samples))]
     return np.abs(np.fft.rfft(windows_TN * _window(config))).astype(np.float32)

@@ -112,7 +112,7 @@ def fetch(source: Source, folder: Path, *, manner: Manner | None = None) -> Path
         check_url(url)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / source.name
-    with _alone(folder):
+    with alone(folder):
         if path.exists():
             _verify_present(path, source)
             return path
@@ -368,8 +368,8 @@ def _no_mirror(source: Source, failures: list[str]) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No other process fetches into the folder meanwhile.
+def alone(folder: Path) -> Iterator[None]:
+    """No other process downloads into the folder meanwhile.
 
     Raises:
         Ds2profError: one does.

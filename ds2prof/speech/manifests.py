@@ -109,6 +109,9 @@ def read_manifest(path: Path) -> list[Utterance]:
     if len(raw) > _LONGEST_MANIFEST_BYTES:
         raise ReadError(f"{path}: is over a gibibyte, and no manifest")
     text = raw.decode("utf-8-sig", errors=_NAMES)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ReadError(f"{path}:{line}: holds a zero byte; a manifest is text in UTF-8")
     readers = {"{": _from_json, "[": _from_rnnt}
     utterances = list(readers.get(text.lstrip()[:1], _from_csv)(text, path))
     if not utterances:
@@ -120,7 +123,7 @@ def _from_csv(text: str, path: Path) -> Iterator[Utterance]:
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in lines:
-            if row:
+            if any(field.strip() for field in row):
                 yield _from_row(row, path.parent, f"{path}:{lines.line_num}")
     except csv.Error as error:
         raise ReadError(f"{path}:{lines.line_num}: is not CSV: {error}") from None
@@ -128,9 +131,8 @@ def _from_csv(text: str, path: Path) -> Iterator[Utterance]:
 
 def _from_row(row: Sequence[str], folder: Path, where: str) -> Utterance:
     if len(row) not in (2, 3) or not all(row[:2]):
-        raise ReadError(
-            f"{where}: a line is AUDIO,TRANSCRIPT or AUDIO,TRANSCRIPT,SECONDS, and this has {len(row)} fields"
-        )
+        fault = f"has {len(row)} field{'s' * (len(row) != 1)}" if len(row) not in (2, 3) else "leaves one empty"
+        raise ReadError(f"{where}: a line is AUDIO,TRANSCRIPT or AUDIO,TRANSCRIPT,SECONDS, and this {fault}")
     dur_s = _seconds(row[2], where) if len(row) == 3 and row[2].strip() else None
     return Utterance(_path(folder, row[0], where), _path(folder, row[1], where), dur_s=dur_s)
 
@@ -223,10 +225,13 @@ def write_manifest(
     """
     form = form or _default_form(path, utterances)
     assert form in FORMS, form
-    place = _Place(_absolute(path.parent), absolute=absolute)
+    place = _Place(os.path.join(_absolute(path.parent), ""), absolute=absolute)  # noqa: PTH118
     if form != "rnnt":
         _require_files(utterances, form)
-    text = {"json": _as_json, "rnnt": _as_rnnt}.get(form, _as_csv)(utterances, place, durations=form == "csv")
+    if form in ("json", "rnnt"):
+        text = (_as_json if form == "json" else _as_rnnt)(utterances, place)
+    else:
+        text = _as_csv(utterances, place, durations=form == "csv")
     with written_whole(path) as partial:
         partial.write_bytes(text.encode("utf-8", errors=_NAMES))
 
@@ -239,24 +244,24 @@ def _default_form(path: Path, utterances: Iterable[Utterance]) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a manifest lies, which decides how it names a path."""
+    """Where a manifest lies, with a slash at the end; it decides how the manifest names a path."""
 
-    folder: Path
+    folder: str
     absolute: bool
 
     def name(self, path: Path) -> str:
         """The path as the manifest gives it."""
         whole = _absolute(path)
-        if self.absolute or not whole.is_relative_to(self.folder):
-            return str(whole)
-        name = whole.relative_to(self.folder).as_posix()
+        if self.absolute or not whole.startswith(self.folder):
+            return whole
+        name = whole[len(self.folder) :]
         plain = name[0].isalnum() or name[0] in "._-"
         return name if plain else f"./{name}"  # a first line that begins with a bracket would be taken for JSON
 
 
-def _absolute(path: Path) -> Path:
+def _absolute(path: Path) -> str:
     """The path from the root on; links on the way stay, for a corpus may well be made of them."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _require_files(utterances: Iterable[Utterance], form: str) -> None:
@@ -286,8 +291,7 @@ def _refuse_names(row: Sequence[str], characters: str) -> None:
             raise UsageError(f"{name!r}: such a name cannot stand in this form; rename the file, or take the form json")
 
 
-def _as_json(utterances: Sequence[Utterance], place: _Place, *, durations: bool) -> str:
-    del durations  # they are always kept here
+def _as_json(utterances: Sequence[Utterance], place: _Place) -> str:
     samples = []
     for utterance in utterances:
         assert utterance.transcript is not None
@@ -296,12 +300,11 @@ def _as_json(utterances: Sequence[Utterance], place: _Place, *, durations: bool)
             "transcript_path": place.name(utterance.transcript),
         }
         samples.append(sample if utterance.dur_s is None else {**sample, "duration_s": utterance.dur_s})
-    root = str(place.folder) if place.absolute else "."
+    root = _absolute(Path(place.folder)) if place.absolute else "."
     return json.dumps({"root_path": root, "samples": samples}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _as_rnnt(utterances: Sequence[Utterance], place: _Place, *, durations: bool) -> str:
-    del durations
+def _as_rnnt(utterances: Sequence[Utterance], place: _Place) -> str:
     listed = []
     for utterance in utterances:
         entry: dict[str, Any] = {
@@ -319,7 +322,10 @@ def measured(utterances: Sequence[Utterance], *, progress: Progress | None = Non
     """
     found: list[Utterance] = []
     faults: list[str] = []
-    for number, result in enumerate(in_threads(_with_duration, utterances, threads=_HEADER_READERS)):
+    unknown = (utterance for utterance in utterances if utterance.dur_s is None)
+    looked_up = in_threads(_with_duration, unknown, threads=_HEADER_READERS)
+    for number, utterance in enumerate(utterances):
+        result = next(looked_up) if utterance.dur_s is None else utterance
         if isinstance(result, Utterance):
             found.append(result)
         else:
@@ -330,8 +336,6 @@ def measured(utterances: Sequence[Utterance], *, progress: Progress | None = Non
 
 
 def _with_duration(utterance: Utterance) -> Utterance | Ds2profError:
-    if utterance.dur_s is not None:
-        return utterance
     try:
         return replace(utterance, dur_s=duration_s(utterance.audio))
     except ReadError as error:
@@ -370,7 +374,7 @@ def merged(manifests: Iterable[Iterable[Utterance]]) -> tuple[list[Utterance], i
     repeated = 0
     for manifest in manifests:
         for utterance in manifest:
-            key = str(_absolute(utterance.audio))
+            key = _absolute(utterance.audio)
             repeated += key in kept
             kept.setdefault(key, utterance)
     return list(kept.values()), repeated

@@ -16,103 +16,33 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 
-from ds2prof.errors import CaptureError, Ds2profError, ExistsError, UsageError
-from ds2prof.measurements import written_whole
+from ds2prof.errors import CaptureError, Ds2profError, ExistsError
+from ds2prof.measurements import remove_stale, written_whole
 from ds2prof.speech.audio import Samples, duration_s, read_samples, write_wav
 from ds2prof.speech.manifests import Utterance, by_duration, write_manifest
-from ds2prof.speech.sentences import draw
+from ds2prof.speech.spoken_plan import Line, SpokenConfig, lines_of
 
 SCHEMA: Final = "ds2prof-spoken/1"
 PROGRAM: Final = "espeak-ng"
 SAMPLE_RATE_HZ: Final = 16_000
-VOICES: Final = ("en-us", "en-gb+f2", "en-gb-scotland", "en-us+f4")
-"""The voices that speak where none are named, as eSpeak NG calls them: two of men, two of women, three accents."""
-
-SPEEDS_WPM: Final = range(180, 281, 10)
-PITCHES: Final = range(30, 71, 5)
-"""Words in a minute and eSpeak NG's measure of pitch (0 to 99) that an utterance's are drawn from."""
-
 _SILENT: Final = 0.003
 _MARGIN_SAMPLES: Final = SAMPLE_RATE_HZ // 50
 _LONGEST_WAIT_S: Final = 60.0
-_VOICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}")
 _DESCRIPTION: Final = "spoken.json"
 
 Progress = Callable[[int, int], None]
 """Is told how many utterances are spoken and how many there are."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One utterance before it is spoken.
-
-    Attributes:
-        part: ``train`` or ``val``.
-        number: Its number within the part, from 1.
-        text: What is said, in small letters.
-        voice: Who says it.
-        speed_wpm: How fast.
-        pitch: How high, from 0 to 99.
-    """
-
-    part: str
-    number: int
-    text: str
-    voice: str
-    speed_wpm: int
-    pitch: int
-
-    def audio(self, folder: Path) -> Path:
-        """Its sound below the corpus' folder."""
-        return folder / self.part / "wav" / f"{self.number:05}.wav"
-
-    def transcript(self, folder: Path) -> Path:
-        """Its text below the corpus' folder."""
-        return folder / self.part / "txt" / f"{self.number:05}.txt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpokenConfig:
-    """What a spoken corpus is made from.
-
-    Attributes:
-        utterances: How many are trained on.
-        held_out: How many are kept for evaluation.
-        voices: Who speaks; as many utterances each, but for the remainder.
-        seed: Decides sentences, speeds and pitches.
-    """
-
-    utterances: int = 3000
-    held_out: int = 200
-    voices: tuple[str, ...] = field(default=VOICES)
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be spoken.
-
-        Raises:
-            UsageError: there is nobody to speak, a voice is named twice, or a name is none.
-        """
-        if not self.voices:
-            raise UsageError("--voices: names nobody; name voices of 'espeak-ng --voices=en', commas between them")
-        if len(set(self.voices)) < len(self.voices):
-            raise UsageError(f"--voices {','.join(self.voices)}: names a voice twice")
-        for voice in self.voices:
-            if not _VOICE.fullmatch(voice):
-                raise UsageError(f"--voices: {voice!r} is no name of a voice; 'espeak-ng --voices=en' lists them")
 
 
 @dataclass(frozen=True)
@@ -136,33 +66,6 @@ class Spoken:
     kept: int
 
 
-def lines_of(config: SpokenConfig) -> list[Line]:
-    """All utterances of a corpus; the same for the same configuration. No two have the same text.
-
-    Raises:
-        UsageError: there are not so many different sentences.
-    """
-    rng = random.Random(config.seed)  # noqa: S311  # nothing secret
-    texts = draw(config.held_out + config.utterances, rng)
-    places = [("val", number) for number in range(1, config.held_out + 1)]
-    places += [("train", number) for number in range(1, config.utterances + 1)]
-    lines = [
-        Line(
-            part, number, text, config.voices[number % len(config.voices)], rng.choice(SPEEDS_WPM), rng.choice(PITCHES)
-        )
-        for (part, number), text in zip(places, texts, strict=True)
-    ]
-    shared = shared_transcripts(lines)
-    assert not shared, shared
-    return lines
-
-
-def shared_transcripts(lines: Sequence[Line]) -> set[str]:
-    """The transcripts that occur both in training and held out; empty in every corpus that is spoken here."""
-    of_part = {part: {line.text for line in lines if line.part == part} for part in ("train", "val")}
-    return of_part["train"] & of_part["val"]
-
-
 def speak(folder: Path, config: SpokenConfig, *, jobs: int | None = None, progress: Progress | None = None) -> Spoken:
     """The corpus below ``folder``, spoken as far as it was not there yet.
 
@@ -183,6 +86,7 @@ def speak(folder: Path, config: SpokenConfig, *, jobs: int | None = None, progre
     for part in ("train", "val"):
         for kind in ("wav", "txt"):
             (folder / part / kind).mkdir(parents=True, exist_ok=True)
+            remove_stale(folder / part / kind)
     kept = 0
     with TemporaryDirectory(prefix="ds2prof-speak-") as scratch, ThreadPoolExecutor(jobs or _cores()) as pool:
         try:

@@ -12,11 +12,13 @@ It is unpacked under the name ``FOLDER.unpacking`` and renamed at the end, so th
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -34,6 +36,19 @@ _HEADER_BYTES: Final = 1 << 24
 """No member's header is longer, its long names and extended attributes included."""
 _RATIO_FROM_BYTES: Final = 1 << 26
 """Below this much, no ratio is a bomb."""
+_DAMAGE: Final = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+)
+"""What the readers of archives raise over damaged ones: more than they promise."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ def _read(archive: Path, out: _Out) -> None:
         try:
             with closing(_decompressed(file, head)) as stream:
                 _tar(_Budgeted(stream), out)
-        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
+        except _DAMAGE as error:
             raise _RefusedError(f"is damaged or cut off ({error})") from None
         except OSError as error:
             if error.errno is None:  # the decompressors' own
@@ -211,8 +226,12 @@ def _zip(file: IO[bytes], out: _Out) -> None:
                 else:
                     with archive.open(member) as stream:
                         out.file(member.filename, stream, member.file_size)
-    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise _RefusedError(f"is damaged or cut off ({error})") from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a directory that points before the file's beginning
+            raise _RefusedError("is damaged or cut off (it points out of itself)") from None
+        raise
 
 
 class _Out:

@@ -15,7 +15,7 @@ memory with it, so this is an upper bound for what a run reaches.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ import torch.distributed
 
 from ds2prof.errors import UsageError
 from ds2prof.train.device import Device
-from ds2prof.train.distributed import Ranks
+from ds2prof.train.distributed import Ranks, ranks_of
 from ds2prof.units import NS_PER_S
 
 TYPES: Final = {"float": torch.float32, "half": torch.float16, "bfloat16": torch.bfloat16}
@@ -91,6 +91,30 @@ def size_of(text: str) -> int:
     if size <= 0:
         raise UsageError(f"--sizes {text!r}: is no size; write 1M, 98.1M or 1G")
     return size
+
+
+def trial_of(sizes: str, *, type_name: str, warmup: int, calls: int) -> Trial:
+    """The trial that was typed; sizes are separated by spaces or commas.
+
+    Raises:
+        UsageError: there is no size, or one is none.
+    """
+    found = tuple(size_of(text) for text in sizes.replace(",", " ").split())
+    if not found:
+        raise UsageError("--sizes: names none; write '1M 64M'")
+    return Trial(found, type_name, warmup, calls)
+
+
+def ranks_in(environ: Mapping[str, str]) -> Ranks:
+    """The ranks that were started.
+
+    Raises:
+        UsageError: it is one, or the variables contradict each other.
+    """
+    ranks = ranks_of(environ)
+    if not ranks.several:
+        raise UsageError("WORLD_SIZE is 1: one rank alone sends nothing; start several, with torchrun or srun")
+    return ranks
 
 
 def measure(

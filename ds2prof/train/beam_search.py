@@ -19,8 +19,9 @@ closes the last one: else two words could touch. What cannot be spelled is not f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
@@ -86,13 +87,24 @@ class BeamSearch:
         self._by_words = language_model is not None and language_model.words is not None
         if self._by_words and self._space is None:
             raise UsageError("--lm: a model of words takes an alphabet with a space")
+        self._letters = tuple(letters)
+        self._tree: Any = None
         if language_model is None:
-            nothing = require("flashlight.lib.text.decoder").ZeroLM()
-            self._decoder = self._free(nothing, len(letters), weight=0.0)
+            self._model = require("flashlight.lib.text.decoder").ZeroLM()
         elif language_model.words is not None:
-            self._decoder = self._spelling(language_model, len(letters))
+            self._model = open_kenlm(language_model.path, ["<unk>", *language_model.words])
+            self._tree = _spellings(language_model.words, self._model, letters=len(letters), space=self._space)
         else:
-            self._decoder = self._lettered(language_model, len(letters))
+            self._model = open_kenlm(language_model.path, _distinct(language_model.tokens))
+        self._has_model = language_model is not None
+        self._decoder = self._made()
+
+    def reweighted(self, *, alpha: float, beta: float) -> BeamSearch:
+        """The same search with other weights; the model is not read again."""
+        other = copy(self)
+        other._config = replace(self._config, alpha=alpha, beta=beta)
+        other._decoder = other._made()
+        return other
 
     def __call__(self, logits_TBV: Tensor, counts: Sequence[int]) -> list[Decoded]:
         """The best text of each utterance."""
@@ -124,16 +136,18 @@ class BeamSearch:
         best = max(scores, key=scores.__getitem__)
         return read_off(paths[best], score=scores[best])
 
-    def _lettered(self, language_model: LanguageModel, vocabulary: int) -> Any:
-        """The decoder with a model of letters."""
-        model = open_kenlm(language_model.path, _distinct(language_model.tokens))
+    def _made(self) -> Any:
+        """The decoder for the model and the weights."""
+        if self._tree is not None:
+            return self._spelling()
         weight = self._config.alpha * math.log(10)
-        if self._config.beta:  # flashlight has a bonus for words alone
-            model, weight = _weighted(model, weight, bonus=self._config.beta), 1.0
-            self._kept = model  # the decoder does not hold on to what is Python's
-        return self._free(model, vocabulary, weight=weight)
+        if not self._has_model or not self._config.beta:
+            return self._free(self._model, weight=weight)
+        # flashlight has a bonus for words alone. The decoder does not hold on to what is Python's.
+        self._kept = _weighted(self._model, weight, bonus=self._config.beta)
+        return self._free(self._kept, weight=1.0)
 
-    def _free(self, model: Any, vocabulary: int, *, weight: float) -> Any:
+    def _free(self, model: Any, *, weight: float) -> Any:
         """The decoder without a lexicon.
 
         Its "silence" is the blank here: with the space for it, a text that begins with one would lose it.
@@ -141,7 +155,7 @@ class BeamSearch:
         flashlight = require("flashlight.lib.text.decoder")
         options = flashlight.LexiconFreeDecoderOptions(
             self._config.width,
-            min(self._config.top_symbols, vocabulary),
+            min(self._config.top_symbols, len(self._letters)),
             _THRESHOLD,
             weight,
             0.0,
@@ -150,30 +164,33 @@ class BeamSearch:
         )
         return flashlight.LexiconFreeDecoder(options, model, BLANK, BLANK, [])
 
-    def _spelling(self, language_model: LanguageModel, vocabulary: int) -> Any:
+    def _spelling(self) -> Any:
         """The decoder along the lexicon's tree of spellings."""
         flashlight = require("flashlight.lib.text.decoder")
-        spelled, config = language_model.words or {}, self._config
-        entries = ["<unk>", *spelled]
-        model = open_kenlm(language_model.path, entries)
-        tree = flashlight.Trie(vocabulary, BLANK)
-        start = model.start(False)
-        for number, symbols in enumerate(spelled.values(), 1):
-            _, score = model.score(start, number)
-            tree.insert([*symbols, self._space], number, score)
-        tree.smear(flashlight.SmearingMode.MAX)  # a beginning is worth its best word: fewer good ones are lost early
         options = flashlight.LexiconDecoderOptions(
-            config.width,
-            min(config.top_symbols, vocabulary),
+            self._config.width,
+            min(self._config.top_symbols, len(self._letters)),
             _THRESHOLD,
-            config.alpha * math.log(10),
-            config.beta,
+            self._config.alpha * math.log(10),
+            self._config.beta,
             -math.inf,
             0.0,
             True,
             flashlight.CriterionType.CTC,
         )
-        return flashlight.LexiconDecoder(options, tree, model, self._space, BLANK, 0, [], False)
+        return flashlight.LexiconDecoder(options, self._tree, self._model, self._space, BLANK, 0, [], False)
+
+
+def _spellings(words: Mapping[str, Sequence[int]], model: Any, *, letters: int, space: int | None) -> Any:
+    """The tree of the words' spellings, each with a space behind it."""
+    flashlight = require("flashlight.lib.text.decoder")
+    tree = flashlight.Trie(letters, BLANK)
+    start = model.start(False)
+    for number, symbols in enumerate(words.values(), 1):
+        _, score = model.score(start, number)
+        tree.insert([*symbols, space], number, score)
+    tree.smear(flashlight.SmearingMode.MAX)  # a beginning is worth its best word: fewer good ones are lost early
+    return tree
 
 
 def _text(path: Sequence[int], *, space: int | None) -> tuple[int, ...]:
@@ -208,13 +225,13 @@ def _distinct(tokens: Sequence[str]) -> list[str]:
 
 def _weighted(model: Any, weight: float, *, bonus: float) -> Any:
     """The model, its scores times ``weight``, each token worth ``bonus`` more."""
-    flashlight = require("flashlight.lib.text.decoder")
+    base: Any = require("flashlight.lib.text.decoder").LM
 
-    class Weighted(flashlight.LM):  # type: ignore[misc]
+    class Weighted(base):  # type: ignore[misc]
         """A model that asks another one. flashlight calls it for each token it tries, so it is Python's speed."""
 
         def __init__(self) -> None:
-            flashlight.LM.__init__(self)
+            base.__init__(self)
 
         def start(self, start_with_nothing: bool) -> Any:
             return model.start(start_with_nothing)

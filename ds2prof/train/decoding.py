@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ds2prof.speech.feature_config import FeatureConfig
 from ds2prof.train.objective import BLANK
 from ds2prof.train.presets import ModelConfig
+from ds2prof.train.transducer_config import TransducerConfig
 from ds2prof.units import MS_PER_S
 
 
@@ -85,7 +87,10 @@ def _by_utterance(
 ) -> list[Decoded]:
     borders = np.searchsorted(rows, np.arange(utterances + 1))
     parts = [slice(start, stop) for start, stop in pairwise(borders)]
-    return [Decoded(*(tuple(each[part].tolist()) for each in (symbols, firsts, lasts))) for part in parts]
+    return [
+        Decoded(tuple(symbols[part].tolist()), tuple(firsts[part].tolist()), tuple(lasts[part].tolist()))
+        for part in parts
+    ]
 
 
 def read_off(path: Sequence[int], *, score: float | None = None, blank: int = BLANK) -> Decoded:
@@ -125,22 +130,20 @@ class FrameClock:
         return (self.first_ms + frame * self.step_ms) / MS_PER_S
 
 
-def frame_clock(model: object, *, frame_ms: float) -> FrameClock:
+def frame_clock(model: ModelConfig | TransducerConfig, features: FeatureConfig) -> FrameClock:
     """When the frames are that come out of a DeepSpeech2, or of a transducer's encoder.
 
-    Args:
-        model: The configuration of the network.
-        frame_ms: From one frame of the features to the next. Where several were stacked into one, the first of them
-            gives the centre.
+    A frame is where the middle of what it is made of is: of the frames that a convolution's kernel covers, or of those
+    that were stacked into one. How far back or ahead recurrent layers remember is left out.
     """
-    first, step = 0.0, 1
-    if isinstance(model, ModelConfig):
+    first, step = (features.stack - 1) / 2, features.stack
+    if isinstance(model, TransducerConfig):
+        first, step = first + step * (model.time_stack - 1) / 2, step * model.time_stack
+    else:
         for convolution in model.convolutions:
             first += step * ((convolution.kernel[1] - 1) / 2 - convolution.padding[1])
             step *= convolution.stride[1]
-    else:
-        step = getattr(model, "time_stack", 1)
-    return FrameClock(first * frame_ms, step * frame_ms)
+    return FrameClock(first * features.stride_ms, step * features.stride_ms)
 
 
 @dataclass(frozen=True)

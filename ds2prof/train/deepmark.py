@@ -25,8 +25,8 @@ from ds2prof.train.presets import PRESETS, Preset
 from ds2prof.units import NS_PER_S
 
 HOST: Final = "cpu"
-_PROBE_FRAMES: Final = {True: 200, False: 500}
-"""Is it the host? -> how long the utterances are that batch sizes are tried on: the median length, or a shorter one."""
+_PROBE_FRAMES: Final = {True: 100, False: 500}
+"""Is it the host? -> how long the utterances are that batch sizes are tried on: the median length, or the shortest."""
 _PROBE_REPEATS: Final = 5
 _PROBE_S: Final = 3.0
 """A batch size is timed this often, or for this long."""
@@ -240,6 +240,7 @@ def _run_facts(asked: Asked, timed: Timed, *, batch_size: int) -> dict[str, Any]
         "batch_size": batch_size,
         "fraction": asked.fraction,
         "utterances_in_all": UTTERANCES,
+        "length_divisor": asked.preset.speech.length_divisor,
         "warmup_batches": 2,
         "memory_limit_bytes": asked.setting.memory_limit_bytes,
         "peak_bytes": timed.peak_bytes,

@@ -137,23 +137,19 @@ class Card:
         batch = self._speech.batch(range(first, first + count)).to(self._device.torch_device)
         self._fence(together=together)
         start.record()
-        if together or not self._ranks.several:
-            loss = work.task.loss(work.outputs(batch), batch)
-            middle.record()
-            self._backward(loss)
-        else:
-            with self._ranks.gradients_stay(work.network):
-                loss = work.task.loss(work.outputs(batch), batch)
-                middle.record()
-                self._backward(loss)
+        # Where not all take part, the network is called without what averages gradients around it: that would wait for
+        # the ones that are not there.
+        network = work.network if together else work.model
+        with self._device.autocast(work.precision):
+            outputs = network(*work.task.inputs(batch))
+        loss = work.task.loss(outputs, batch)
+        middle.record()
+        (loss if work.scaler is None else work.scaler.scale(loss)).backward()
         end.record()
         self._device.synchronize()
         wall_ns = time.perf_counter_ns() - begun_ns
         elapsed_ns = self._device.elapsed_ns
         return elapsed_ns(start, middle), elapsed_ns(middle, end), wall_ns
-
-    def _backward(self, loss: Any) -> None:
-        (loss if self._work.scaler is None else self._work.scaler.scale(loss)).backward()
 
     def _fence(self, *, together: bool) -> None:
         """Waits until the copies have arrived, and for the other cards, so that no one's lateness is timed."""

@@ -27,6 +27,14 @@ from ds2prof.train.deepmark_plan import Minibatch
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _DIED_OF_MEMORY: Final = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 """What ends a process that its memory ran out under: the kernel's own doing, and native code's."""
+_SAID_OF_MEMORY: Final = (
+    "bad_alloc",
+    "memoryerror",
+    "cannot allocate memory",
+    "failed to map segment",
+    "can't start new",
+)
+"""What its last words say, in small letters, where its memory was too little for even its libraries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +225,7 @@ def _answers(children: Sequence[_Child], deadline_s: float | None, said: Callabl
     told = 0
     while True:
         ended = [child for child in children if child.ended()]
-        for child in ended:
+        for child in sorted(ended, key=_orphaned):
             _refuse(child)
         if len(ended) == len(children):
             return [child.last["result"] for child in children]
@@ -227,6 +235,11 @@ def _answers(children: Sequence[_Child], deadline_s: float | None, said: Callabl
             told = children[0].done
             said(told)
         time.sleep(0.02)
+
+
+def _orphaned(child: _Child) -> bool:
+    """Whether a process ended because another one had: its own words would hide the cause."""
+    return "result" not in child.last and "onnection" in child.complaint()
 
 
 def _refuse(child: _Child) -> None:
@@ -247,7 +260,7 @@ def _refuse(child: _Child) -> None:
     if code < 0 and -code in _DIED_OF_MEMORY:
         raise DoesNotFit(f"ended by {signal.Signals(-code).name}")
     complaint = child.complaint()
-    if "bad_alloc" in complaint or "MemoryError" in complaint or "cannot allocate memory" in complaint.lower():
+    if any(words in complaint.lower() for words in _SAID_OF_MEMORY):
         raise DoesNotFit("out of memory")
     raise Ds2profError(f"a process of the benchmark failed: {complaint}")
 

@@ -100,6 +100,10 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
             f"~ extrapolated: {document['samples']} of {document['utterances_in_all']} utterances were computed, each"
             " length's time is scaled to all of its own"
         )
+    if document["length_divisor"] > 1:
+        lines.append(
+            f"  this preset's utterances are 1/{document['length_divisor']} as long as those of the published rows"
+        )
     if document["cards"] > 1:
         lines.append(
             "  scaling is by samples/s, to one card with as many utterances; gradients are averaged in backward"

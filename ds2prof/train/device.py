@@ -111,7 +111,7 @@ def _other_device(torch_device: torch.device) -> Device:
     try:
         torch.zeros(1, device=torch_device)
         return Accelerator(torch_device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
         raise Ds2profError(
             f"--device {torch_device}: cannot be used here ({_reason(error)}); take --device cpu"
         ) from None

@@ -1,7 +1,9 @@
 """How well a network understands: error rates and loss over a corpus of which nothing is left out.
 
 The network is in evaluation mode meanwhile: batch normalization by its running statistics, no dropout. Each utterance's
-result is then its own, whatever batch it lies in, so that batch size and number of processes change nothing but time.
+result is then its own, whatever batch it lies in, so that batch size and number of processes change nothing but time;
+but for ``gru800``, ``deepmark`` and ``deepmark-torch``, whose layers read padding from its end, as their ancestors' do
+(:mod:`ds2prof.train.model`). Utterances come longest first, so that padding is little there.
 
 What is compared is the text that the symbols make, runs of white space being one space, with the reference as the
 symbols can write it (``Symbols.normalized``): a character that no symbol stands for is nobody's error.
@@ -25,7 +27,7 @@ from ds2prof.train.batches import Batch, Batches
 from ds2prof.train.decoding import Decoded, Decoder, greedy
 from ds2prof.train.device import Device
 from ds2prof.train.distributed import Ranks
-from ds2prof.train.tasks import CtcTask, Outputs, Task
+from ds2prof.train.tasks import CtcTask, Network, Outputs, Task
 from ds2prof.units import MS_PER_S
 
 
@@ -132,15 +134,29 @@ def evaluate(
     model = getattr(network, "module", network)
     with evaluating(model):
         for batch in batches if isinstance(batches, Iterable) else batches.epoch(0):
-            moved = batch.to(device.torch_device)
-            with device.autocast(precision):
-                outputs = cast(Outputs, model(*task.inputs(moved)))
-            losses.append(float(task.loss(outputs, moved)) * batch.samples)
-            found = read(task, model, moved, outputs, decoder=decoder)
+            loss, found = _applied(task, model, batch, device=device, precision=precision, decoder=decoder)
+            losses.append(loss * batch.samples)
             heard += compared(batch, found, symbols)
             if progress is not None:
                 progress(len(heard))
     return _together((ranks or Ranks()).gathered(_Part(tuple(heard), tuple(losses))))
+
+
+def _applied(
+    task: Task, network: nn.Module, batch: Batch, *, device: Device, precision: str, decoder: Decoder | None
+) -> tuple[float, list[Decoded]]:
+    """The loss of a batch on the host, and what each of its utterances says."""
+    if says_nothing(network, batch):
+        return 0.0, [Decoded(())] * batch.samples
+    batch = batch.to(device.torch_device)
+    with device.autocast(precision):
+        outputs = cast(Outputs, network(*task.inputs(batch)))
+    return float(task.loss(outputs, batch)), read(task, network, batch, outputs, decoder=decoder)
+
+
+def says_nothing(network: nn.Module, batch: Batch) -> bool:
+    """Whether the front end leaves no frame of any utterance, which networks refuse."""
+    return not any(cast(Network, network).output_frames(batch.frame_counts))
 
 
 def recognized(

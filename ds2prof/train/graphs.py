@@ -30,8 +30,12 @@ from ds2prof.train.presets import ModelConfig, Preset
 from ds2prof.train.workload import Workload
 
 
-def compiled(work: Workload) -> Workload:
+def compiled(work: Workload, *, backend: str = "inductor") -> Workload:
     """The workload with its network compiled, when it first sees a batch.
+
+    Args:
+        work: The workload.
+        backend: What compiles, by PyTorch's name for it.
 
     Raises:
         Ds2profError: there is nothing to compile with.
@@ -45,7 +49,7 @@ def compiled(work: Workload) -> Workload:
             )
     elif device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise Ds2profError("--compile: needs the package triton, which is not installed; pip install triton")
-    return replace(work, network=cast(nn.Module, torch.compile(work.network, dynamic=True)))
+    return replace(work, network=cast(nn.Module, torch.compile(work.network, dynamic=True, backend=backend)))
 
 
 def unpacked(preset: Preset) -> Preset:

@@ -1,8 +1,8 @@
 """Language models of words or of letters, as KenLM keeps them: ``.arpa``, ``.arpa.gz`` or KenLM's own binary.
 
 A model is of letters where everything in it but ``<s>``, ``</s>`` and ``<unk>`` is a single character, with one of
-``|``, ``<space>`` or U+2581 for the space; else it is of words. An ARPA file says so itself. A binary does not list what it
-knows: with a lexicon beside it, it is of words, and without one of letters.
+``|``, ``<space>`` or U+2581 for the space; else it is of words. An ARPA file says so itself. A binary does not list
+what it knows: with a lexicon beside it, it is of words, and without one of letters.
 
 With a model of words only words are found that are in its lexicon: a file with one word in a line, or the ARPA file's
 own unigrams. Words that the alphabet cannot spell are left out. Case is the alphabet's: a model in lower case serves an
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,8 +87,12 @@ def open_kenlm(path: Path, entries: Sequence[str]) -> Any:
         with _quiet():
             return kenlm.KenLM(str(path), dictionary)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ReadError(f"{path}: KenLM cannot read this model: {reason[:200]}") from None
+        raise ReadError(f"{path}: KenLM cannot read this model: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What KenLM says, without where in its own source it says so."""
+    return " ".join(re.sub(r"^.* threw \w+\.\s", "", str(error), flags=re.DOTALL).split())[:200]
 
 
 def require(module: str) -> Any:
@@ -166,7 +171,7 @@ def _opened(path: Path) -> TextIO:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     if packed:
-        return gzip.open(path, "rt", encoding="utf-8")  # type: ignore[return-value]
+        return gzip.open(path, "rt", encoding="utf-8")
     return path.open(encoding="utf-8")
 
 
@@ -198,7 +203,7 @@ def _known_by_kenlm(path: Path, letters: Sequence[str]) -> set[str]:
         try:
             model = require("kenlm").Model(str(path))
         except (OSError, RuntimeError) as error:
-            raise ReadError(f"{path}: KenLM cannot read this model: {str(error)[:200]}") from None
+            raise ReadError(f"{path}: KenLM cannot read this model: {_reason(error)}") from None
     asked = {each for letter in letters for each in (letter, letter.lower())} | set(SPACES)
     return {name for name in asked if name in model}
 

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -130,6 +131,7 @@ class SpeechBatches:
             pin_memory=pin_memory,
             prefetch_factor=_PREFETCHED if workers else None,
             persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else each epoch draws from the random numbers that dropout draws from
         )
 
     @classmethod
@@ -188,9 +190,14 @@ class SpeechBatches:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leaves Ctrl-C to the process that trains, which ends its workers; each of them would print a traceback."""
+    """Leaves signals to the process that trains, which ends its workers when it has finished its step.
+
+    A terminal sends SIGINT to all processes, and Slurm SIGTERM. A worker that ended by it would take the training
+    process along. Only the first SIGTERM is passed over: the second may be the training process's own.
+    """
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class _Plan(Sampler[list[tuple[int, int]]]):

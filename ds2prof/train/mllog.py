@@ -192,7 +192,7 @@ def _writer() -> Any:
         from mlperf_logging.mllog.mllog import MLLogger
     except ImportError:
         raise Ds2profError(
-            "mlperf_logging: this package is not installed, and it writes MLPerf's lines; pip install mlperf-logging"
+            'mlperf_logging: this package is not installed; pip install "ds2prof[mllog]" brings it'
         ) from None
     return MLLogger
 

@@ -102,6 +102,10 @@ class DeepSpeech2(nn.Module):
             self.fc.append(FullyConnected(features, outputs))
             features = outputs
         self.head = Head(features, config.vocabulary, normalized=config.head_normalized, bias=config.head_bias)
+        # DistributedDataParallel, which sends all buffers round before every forward pass, reads this.
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_buffers() if ".recurrence.weight_ih" in name
+        ]
 
     def forward(self, spect_BFT: Tensor, frames_B: Tensor, frame_counts: Sequence[int]) -> tuple[Tensor, list[int]]:
         """``logits_TBV`` and how many of its T frames are true, for each utterance.
@@ -123,7 +127,7 @@ class DeepSpeech2(nn.Module):
         for layer in self.conv:
             frames_B = convolved(frames_B, cast(ConvolutionLayer, layer).shape, axis=1)
             act_BCFT = layer(act_BCFT, frames_B)
-        act_TBD = act_BCFT.flatten(1, 2).permute(2, 0, 1).contiguous()
+        act_TBD = act_BCFT.permute(3, 0, 1, 2).flatten(2).contiguous()
         count_B = torch.tensor(counts).clamp(min=1)  # packing takes no empty utterance; of its frame none is true
         for layer in self.rnn:
             act_TBD = layer(act_TBD, count_B)

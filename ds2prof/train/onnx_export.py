@@ -120,7 +120,7 @@ def _of_part(path: Path, part: str) -> Path:
 
 def _facts(preset: Preset, symbols: Symbols | None) -> dict[str, str]:
     model = preset.model
-    clock = frame_clock(model, frame_ms=preset.features.frame_ms)
+    clock = frame_clock(model, preset.features)
     facts = {
         "ds2prof.preset": preset.name,
         "ds2prof.features": json.dumps(asdict(preset.features)),

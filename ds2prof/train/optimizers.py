@@ -93,12 +93,14 @@ class Lamb(torch.optim.Optimizer):
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
-        roots = torch._foreach_div(squares, 1 - second ** group["steps"])
-        torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, group["eps"])
-        updates = torch._foreach_div(means, 1 - first ** group["steps"])
-        torch._foreach_div_(updates, roots)
-        return list(updates)
+        # One temporary of the size of the weights, changed in place from here on: it is what a step peaks at.
+        updates = list(torch._foreach_div(squares, 1 - second ** group["steps"]))
+        torch._foreach_sqrt_(updates)
+        torch._foreach_add_(updates, group["eps"])
+        torch._foreach_mul_(updates, 1 - first ** group["steps"])
+        torch._foreach_reciprocal_(updates)
+        torch._foreach_mul_(updates, means)
+        return updates
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

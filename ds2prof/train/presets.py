@@ -27,7 +27,7 @@ from ds2prof.speech.synthetic_config import SyntheticConfig
 from ds2prof.train.transducer_config import TransducerConfig
 
 Cell = Literal["lstm", "gru", "tanh", "relu"]
-Order = Literal["bins", "ascending", "shuffled", "buckets"]
+Order = Literal["bins", "ascending", "sortagrad", "shuffled", "buckets"]
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,9 @@ class Preset:
         average_decay: How much the running average of the weights, which is then evaluated, keeps at each step; None
             evaluates the weights themselves.
         order: Of a corpus: ``bins`` of neighbours in length that come in another order each epoch, ``ascending``
-            length in every epoch, ``shuffled``, or shuffled within ``buckets`` of similar length. Synthetic speech has
-            its own, which is not ascending: the first iterations, which a profile sees, would be the shortest.
+            length in every epoch or in the first alone (``sortagrad``), ``shuffled``, or shuffled within ``buckets``
+            of similar length. Synthetic speech has its own order, which is not ascending: the first iterations, which
+            a profile sees, would be the shortest.
         buckets: How many of those there are.
         batch_size: Utterances of a training step's batch on one device.
         accumulate: Batches that one step is made of.
@@ -251,7 +252,7 @@ PRESETS: Final[dict[str, Preset]] = {
     "tbd-gru": Preset("tbd-gru", replace(_TBD, cell="gru")),
     "tbd-rnn": Preset("tbd-rnn", replace(_TBD, cell="tanh")),
     "tbd-lookahead": Preset("tbd-lookahead", replace(_TBD, bidirectional=False, lookahead=20)),
-    "gru800": Preset("gru800", _GRU800),
+    "gru800": Preset("gru800", _GRU800, order="sortagrad"),
     "mlperf": Preset(
         "mlperf",
         _MLPERF,

@@ -63,7 +63,7 @@ def skip_input(plain: nn.RNNBase) -> nn.RNNBase:
     recurrent layers of their new weight.
     """
     for name in [name for name, _ in plain.named_parameters() if name.startswith("weight_ih")]:
-        identity = torch.eye(plain.hidden_size, device=plain.weight_hh_l0.device)
+        identity = torch.eye(plain.hidden_size)
         delattr(plain, name)
         plain.register_buffer(name, identity, persistent=False)
         setattr(plain, name, identity)

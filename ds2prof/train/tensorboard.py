@@ -1,15 +1,16 @@
 """A run's curves for TensorBoard.
 
-========================= ==================================================================
-``train/loss``            of each step, where it was known and finite
-``train/learning_rate``   of each step
-``train/skipped``         steps left out so far, in this epoch: written where there is one
-``train/samples_per_s``   of each epoch, the device waited for at its end
-``train/audio_s_per_s``   the same in seconds of speech
-``train/epoch_loss``      mean over the epoch's utterances
-``val/wer, val/cer``      ratios, of each evaluation
-``val/mean_utterance_wer`` where it was taken
-========================= ==================================================================
+============================  ===================================================================
+``train/loss``                of each step that is told of, where it was finite
+``train/learning_rate``       of the same steps
+``train/skipped``             steps of the epoch left out so far, written where there is one more
+``train/samples_per_s``       of each epoch, the device waited for at its end
+``train/audio_s_per_s``       the same in seconds of speech
+``train/epoch_loss``          mean over the epoch's utterances
+``val/wer``, ``val/cer``      ratios, of each evaluation
+``val/mean_utterance_wer``    where it was taken
+``val/loss``                  where it was taken
+============================  ===================================================================
 
 Their step is the number of optimizer steps taken so far, so the first step is 1 and an evaluation stands where the step
 before it does. Each run writes a file of its own that says at which step it begins: TensorBoard then hides what runs
@@ -73,10 +74,11 @@ class TensorBoard(Observer):
         self._scalar("train/skipped", self._skipped, step=bad.iteration + 1)
 
     def evaluated(self, facts: EvalFacts) -> None:
-        """Error rates."""
+        """Error rates and loss."""
         self._scalar("val/wer", facts.wer, step=facts.iteration)
         self._scalar("val/cer", facts.cer, step=facts.iteration)
         self._scalar("val/mean_utterance_wer", facts.mean_utterance_wer, step=facts.iteration)
+        self._scalar("val/loss", facts.loss, step=facts.iteration)
 
     def epoch_done(self, facts: EpochFacts) -> None:
         """What is known of a whole epoch."""

@@ -159,7 +159,7 @@ def _optimizer(preset: Preset, options: TrainOptions) -> OptimizerConfig:
     base = preset.optimizer
     if options.optimizer is not None and options.optimizer != base.kind:
         base = replace(OPTIMIZERS[options.optimizer], clip_norm=base.clip_norm)
-    given = {
+    given: dict[str, Any] = {
         "learning_rate": options.learning_rate,
         "weight_decay": options.weight_decay,
         "clip_norm": options.clip_norm,
@@ -178,7 +178,7 @@ def _schedule(preset: Preset, options: TrainOptions) -> ScheduleConfig:
         "hold_epochs": options.hold_epochs,
         "gamma": options.decay,
     }
-    given = {name: value for name, value in ramp.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in ramp.items() if value is not None}
     if options.anneal is not None:
         if given:
             raise UsageError("--anneal: is one schedule; --warmup-epochs, --hold-epochs and --decay are another")

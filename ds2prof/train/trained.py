@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ds2prof.errors import ReadError, UsageError
-from ds2prof.speech.alphabet import Alphabet, Symbols, read_labels
+from ds2prof.speech.alphabet import GRAPHEMES, Alphabet, Symbols, read_labels
 from ds2prof.speech.feature_config import FeatureConfig
 from ds2prof.speech.pieces import read_pieces
 from ds2prof.speech.synthetic_config import SyntheticConfig
@@ -39,7 +39,7 @@ class Trained:
         preset: What was trained.
         network: With the weights of the checkpoint, the averaged ones where it has such.
         task: What it is for.
-        symbols: What its symbols stand for.
+        spoken: What its symbols stand for, or why nobody knows: networks can be timed and exported without.
         averaged: Whether the weights are a running average.
         epoch: The epoch that the run stood in.
         iteration: How many steps it had taken.
@@ -48,10 +48,21 @@ class Trained:
     preset: Preset
     network: nn.Module
     task: Task
-    symbols: Symbols
+    spoken: Symbols | UsageError
     averaged: bool
     epoch: int
     iteration: int
+
+    @property
+    def symbols(self) -> Symbols:
+        """What its symbols stand for.
+
+        Raises:
+            UsageError: it takes a file to know.
+        """
+        if isinstance(self.spoken, UsageError):
+            raise self.spoken
+        return self.spoken
 
 
 def open_trained(
@@ -72,8 +83,7 @@ def open_trained(
     """
     checkpoint = read_checkpoint(_in_folder(path))
     preset = preset_of(checkpoint)
-    network = build_network(preset)
-    load_weights(network, checkpoint)
+    network = _network(preset, checkpoint)
     averaged = checkpoint["average"] is not None and weights != "last"
     if weights == "average" and not averaged:
         raise UsageError(f"{checkpoint.path}: holds no average of weights; leave out --weights average")
@@ -83,11 +93,36 @@ def open_trained(
         preset=preset,
         network=network.to(device.torch_device).eval(),
         task=task_for(preset),
-        symbols=_symbols_of(checkpoint, preset, labels=labels, pieces=pieces),
+        spoken=_symbols_of(checkpoint, preset, labels=labels, pieces=pieces),
         averaged=averaged,
         epoch=checkpoint["epoch"],
         iteration=checkpoint["iteration"],
     )
+
+
+def _network(preset: Preset, checkpoint: Checkpoint) -> nn.Module:
+    """The network with the checkpoint's weights.
+
+    Its shapes are compared before it is made: what a file says of sizes must not take more memory than the file holds.
+
+    Raises:
+        ReadError: they are the weights of another network.
+    """
+    where = f"{checkpoint.path}: its weights are not those of the network that it tells of"
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(each.shape) for name, each in build_network(preset).state_dict().items()}
+    except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError, UsageError) as error:
+        raise ReadError(
+            f"{checkpoint.path}: its network cannot be made: {' '.join(str(error).split())[:200]}"
+        ) from None
+    held = {name: tuple(getattr(each, "shape", ())) for name, each in checkpoint["model"].items()}
+    if held != expected:
+        different = sorted(name for name in held.keys() | expected.keys() if held.get(name) != expected.get(name))
+        raise ReadError(f"{where}: {str(different[0])[:100]}")
+    network = build_network(preset)
+    load_weights(network, checkpoint)
+    return network
 
 
 def preset_of(checkpoint: Checkpoint) -> Preset:
@@ -107,7 +142,7 @@ def preset_of(checkpoint: Checkpoint) -> Preset:
             schedule=_config(ScheduleConfig, said["schedule"]),
             **{name: said[name] for name in _PLAIN if name in said},
         )
-    except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ReadError(
             f"{checkpoint.path}: was written for a preset that this version does not know: {reason}"
@@ -122,7 +157,7 @@ _PLAIN = tuple(
 
 
 def _model(said: Mapping[str, Any]) -> ModelConfig | TransducerConfig:
-    if "convolutions" not in said:
+    if "pieces" in said:
         return _config(TransducerConfig, said)
     layers = tuple(_config(Convolution, each) for each in said["convolutions"])
     return _config(ModelConfig, {**said, "convolutions": layers})
@@ -159,31 +194,39 @@ def _take_average(network: nn.Module, checkpoint: Checkpoint) -> None:
             tensor.copy_(values[name])
 
 
-def _symbols_of(checkpoint: Checkpoint, preset: Preset, *, labels: Path | None, pieces: Path | None) -> Symbols:
-    """What the network's symbols stand for, held to be what it was trained with.
+def _symbols_of(
+    checkpoint: Checkpoint, preset: Preset, *, labels: Path | None, pieces: Path | None
+) -> Symbols | UsageError:
+    """What the network's symbols stand for, held to be what it was trained with; or what it takes to know.
 
     Raises:
-        UsageError: a file is needed that was not named, or is another than the one of the run.
+        UsageError: a file is for another network, or another than the one of the run.
+        ReadError: a file cannot be read.
     """
-    said = checkpoint["symbols"]
+    digest = checkpoint["symbols"].get("sha256")
     if isinstance(preset.model, TransducerConfig):
         if pieces is None:
-            raise UsageError(f"{checkpoint.path}: speaks in pieces of words; name their model with --pieces FILE")
+            return UsageError(f"{checkpoint.path}: speaks in pieces of words; name their model with --pieces FILE")
         model = read_pieces(pieces, count=preset.model.pieces)
-        if said.get("sha256") not in (None, hashlib.sha256(model.model).hexdigest()):
-            raise UsageError(
-                f"--pieces {pieces}: is another model than the one that {checkpoint.path} was trained with"
-            )
+        if digest not in (None, hashlib.sha256(model.model).hexdigest()):
+            raise UsageError(f"--pieces {pieces}: is not the model that {checkpoint.path} was trained with")
         return model
-    if labels is not None:
-        alphabet = read_labels(labels)
-    else:
-        characters = said.get("characters")
-        if not isinstance(characters, (str, list, tuple)) or len(set(characters)) != len(characters):
-            raise UsageError(f"{checkpoint.path}: does not say what its symbols stand for; give --labels FILE")
-        alphabet = Alphabet(tuple(str(each) for each in characters))
+    if pieces is not None:
+        raise UsageError(f"--pieces: {preset.name} speaks in letters; leave it out")
+    alphabet = _alphabet(checkpoint) if labels is None else read_labels(labels)
+    if alphabet is None:
+        return UsageError(f"{checkpoint.path}: does not say what its symbols stand for; give --labels FILE")
     if alphabet.size != preset.model.vocabulary:
-        raise UsageError(
-            f"{labels or checkpoint.path}: has {alphabet.size} symbols, and the network {preset.model.vocabulary}"
-        )
+        where = checkpoint.path if labels is None else f"--labels {labels}"
+        raise UsageError(f"{where}: has {alphabet.size} symbols, and the network {preset.model.vocabulary}")
     return alphabet
+
+
+def _alphabet(checkpoint: Checkpoint) -> Alphabet | None:
+    """The alphabet that the checkpoint holds; DeepSpeech2's where it was trained on synthetic speech of as many."""
+    characters = checkpoint["symbols"].get("characters")
+    if characters is None:
+        return GRAPHEMES if checkpoint["symbols"].get("size") == GRAPHEMES.size else None
+    if not isinstance(characters, str) or not 1 < len(characters) == len(set(characters)):
+        return None
+    return Alphabet(tuple(characters))

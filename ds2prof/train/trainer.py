@@ -292,7 +292,7 @@ def _require_same_network(checkpoint: Checkpoint, fixed: Mapping[str, Any]) -> N
     for part, equal in same.items():
         if not equal:
             raise Ds2profError(
-                f"{where}: is of preset {checkpoint['preset']}, whose {part} differ from those of {fixed['preset']}; "
+                f"{where}: is of preset {checkpoint['preset']}, which differs from {fixed['preset']} in its {part}; "
                 "give its own --preset"
             )
     symbols, own = checkpoint["symbols"], fixed["symbols"]

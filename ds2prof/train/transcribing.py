@@ -126,7 +126,7 @@ class _Hearing:
         self._precision = precision
         self._decoder = decoder
         self._batch_size = batch_size
-        self.clock: FrameClock = frame_clock(trained.preset.model, frame_ms=trained.preset.features.frame_ms)
+        self.clock: FrameClock = frame_clock(trained.preset.model, trained.preset.features)
 
     def of(self, pool: Sequence[Stretch]) -> Iterator[tuple[Stretch, Decoded, float]]:
         """Each stretch in its order, what it says, and how much silence was cut off before it, in seconds."""
@@ -186,8 +186,12 @@ def stretches(path: Path, sample_rate_hz: int, *, longest_s: float, recording: i
     dur_s = sound_of(path).dur_s
     start_s = 0.0
     while True:
-        samples = read_samples(path, sample_rate_hz, start_s=start_s, length_s=longest_s)
-        last = start_s + longest_s >= dur_s
+        left_s = dur_s - start_s
+        last = left_s <= longest_s
+        # What is not much too long is cut somewhere in its middle third: a scrap of silence at its end would be noise,
+        # once it is normalized by itself.
+        length_s = longest_s if last or left_s >= 1.5 * longest_s else left_s * 2 / 3
+        samples = read_samples(path, sample_rate_hz, start_s=start_s, length_s=length_s)
         if not last:
             samples = samples[: quietest(samples, sample_rate_hz)]
         yield Stretch(recording, start_s, samples, last)

@@ -59,6 +59,7 @@ def cells_of(frames_B: Tensor, labels_B: Tensor, frame_counts: Sequence[int], la
         frame_counts: The frames, on the host.
         label_counts: The labels, on the host.
     """
+    assert min(frame_counts) > 0, "an utterance has at least one frame"
     count = sum(frames * (labels + 1) for frames, labels in zip(frame_counts, label_counts, strict=True))
     device, positions_B = frames_B.device, labels_B + 1
     cells_B = frames_B * positions_B
