@@ -2,7 +2,9 @@
 SHELL := bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
-LINTED := ds2prof parsers tests benchmarks scripts train_profiling.py
+LINTED := ds2prof parsers tests benchmarks scripts deploy train_profiling.py
+SHELLS := run_profile.sh scripts/*.sh profilers/*.sh profilers/common.bash deploy/*.sh deploy/slurm/*.sbatch \
+	deploy/slurm/common.bash .ci/run
 # Tests start ds2prof hundreds of times: without its bytecode each start would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 # Test workers share the cores; training in them must not also start a thread on each.
@@ -23,9 +25,10 @@ test: environment  ## lint, types, then all tests; ends with the count of those 
 quick: environment  ## the tests without packaging, training runs and notebooks
 	@$(PYTHON) -m pytest -n 2 -q -m "not slow"
 
-lint: environment  ## ruff, shellcheck, and mypy --strict on ds2prof and parsers
+lint: environment  ## ruff, shellcheck, hadolint, and mypy --strict on ds2prof and parsers
 	@$(PYTHON) -m ruff check --quiet $(LINTED) && $(PYTHON) -m ruff format --quiet --check $(LINTED)
-	@$(VENV)/bin/shellcheck -x run_profile.sh scripts/*.sh profilers/*.sh profilers/common.bash .ci/run
+	@$(VENV)/bin/shellcheck -x $(SHELLS)
+	@$(VENV)/bin/hadolint deploy/Dockerfile.cpu deploy/Dockerfile.gpu
 	@scripts/types.sh "$(VENV)"
 
 format: environment  ## rewrite the code in the project's format
@@ -43,6 +46,12 @@ benchmark: environment  ## readers and commands against what bounds them and aga
 fuzz: environment  ## feed a parser damaged files: make fuzz MINUTES=10 PARSER=ncu_csv (or PARSER=all, one after another)
 	@scripts/environment.sh "$(VENV)" fuzz
 	@$(PYTHON) tests/fuzz/run.py --parser "$(or $(PARSER),all)" --minutes "$(or $(MINUTES),10)" $(FUZZ_OPTIONS)
+
+proof-train: environment  ## tiny learns speech in ten minutes, profiled or not, killed or not (docs/PROOF.md)
+	@$(PYTHON) scripts/proof_train.py $(PROOF_OPTIONS)
+
+proof-presets: environment  ## three profiled iterations of every preset (PRESETS="tbd rnnt": of those)
+	@$(PYTHON) scripts/proof_presets.py $(PRESETS)
 
 clean:  ## remove what the targets made, the environment too; measurements stay
 	rm -rf "$(VENV)" build dist .lint .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info .fuzz benchmarks/data

@@ -25,6 +25,7 @@ length do, and where all are alike there is nothing to mask. Prints a Markdown t
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import random
@@ -33,7 +34,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as training sets it; OpenMP reads it when PyTorch loads
 
@@ -41,6 +43,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ds2prof.measurements import written_whole
 from ds2prof.train.batches import Batch, Features, collate
 from ds2prof.train.device import Device, open_device
 from ds2prof.train.front_end import convolved
@@ -50,6 +53,7 @@ from ds2prof.train.presets import PRESETS
 from ds2prof.train.steps import train_step
 from ds2prof.train.workload import Workload, assemble
 
+SCHEMA = "ds2prof-ancestor/1"
 SHORTEST = 0.9
 FRAMES_PER_LABEL = 8
 RESAMPLINGS = 10_000
@@ -245,6 +249,12 @@ class Row:
         low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
         return float(low), float(high)
 
+    def facts(self) -> dict[str, Any]:
+        """All that was measured."""
+        told = {"part": self.part, "precision": self.precision, "batch_size": self.size}
+        times = {"ours_ms": list(self.ours_ms), "ancestor_ms": list(self.ancestor_ms)}
+        return {**told, "ratio": statistics.median(self.ratios), "interval": self.interval(), **times}
+
     def markdown(self) -> str:
         """The line."""
         low, high = self.interval()
@@ -290,6 +300,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, help="turns of the whole step, instead of that third")
     parser.add_argument("--parts", nargs="+", default=["front end", "step"], choices=["front end", "step"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn's times here, too")
     parser.add_argument("--least-ms", type=float, default=200.0, help="so long a measurement lasts, at least")
     return parser.parse_args()
 
@@ -301,7 +312,9 @@ def main() -> None:
     frames = asked.frames or (100 if device.torch_device.type == "cpu" else 600)
     processor = device.name or platform.processor() or platform.machine()
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} processors"
-    print(f"{processor}, {threads}, PyTorch {torch.__version__}, Python {platform.python_version()}; {frames} frames\n")
+    about = f"{processor}, {threads}, PyTorch {torch.__version__}, Python {platform.python_version()}; {frames} frames"
+    rows: list[Row] = []
+    print(f"{about}\n")
     print("| part | precision | batch | ancestor ms | ours ms | ratio | 95 % interval | turns |")
     print("|---|---|---|---|---|---|---|---|")
     for precision in asked.precision:
@@ -313,7 +326,12 @@ def main() -> None:
             for size in asked.batches:
                 side = (steps if whole else front_ends)(work, batch_of(size, frames, device))
                 row = measure(part, work, side, size=size, turns=turns, least_ms=asked.least_ms)
+                rows.append(row)
                 print(row.markdown(), flush=True)
+    if asked.json is not None:
+        document = {"schema": SCHEMA, "about": about, "frames": frames, "rows": [row.facts() for row in rows]}
+        with written_whole(asked.json) as partial:
+            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -315,6 +316,7 @@ def test_half_of_what_is_free_is_the_hosts_default() -> None:
         (["--device", "cpu", "--precision", "tf32"], "tf32"),
         (["--device", "cpu", "--memory-limit", "much"], "not a size"),
         (["--device", "nonsense"], "nonsense"),
+        (["--device", "cpu:0", "--cards", "2"], "that is one device"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(arguments: list[str], word: str) -> None:
@@ -354,7 +356,7 @@ def test_two_processes_average_their_gradients_and_are_set_beside_one() -> None:
 
 @pytest.mark.slow
 def test_a_probe_beyond_its_memory_dies_alone() -> None:
-    setting = Setting(preset="tiny", device="cpu", precision="fp32", seed=1, memory_limit_bytes=700 << 20)
+    setting = Setting(preset="tiny", device="cpu", precision="fp32", seed=1, memory_limit_bytes=400 << 20)
     batch = Minibatch(300, ((127_000, 1000),))
     with pytest.raises(DoesNotFit):
         deepmark_process.measure(setting, [batch], warmup=[])
@@ -364,3 +366,24 @@ def test_a_probe_beyond_its_memory_dies_alone() -> None:
 def test_a_measurement_is_ended_when_its_time_is_up() -> None:
     with pytest.raises(TookTooLong):
         deepmark_process.measure(SETTING, [Minibatch(300, ((127_000, 900),))], warmup=[], timeout_s=0.1)
+
+
+def test_last_words_of_exhausted_memory_are_understood() -> None:
+    def ended(code: int, words: str) -> Any:
+        return SimpleNamespace(last={}, process=SimpleNamespace(returncode=code), complaint=lambda: words)
+
+    for code, words in (
+        (-9, ""),
+        (-6, "terminate called"),
+        (1, "ImportError: x.so: failed to map segment from shared"),
+    ):
+        with pytest.raises(DoesNotFit):
+            deepmark_process._refuse(ended(code, words))
+    with pytest.raises(Ds2profError, match="failed: a bug"):
+        deepmark_process._refuse(ended(1, "a bug"))
+
+
+def test_the_largest_is_measured_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = measured(monkeypatch, fraction=0.1, batch_size="largest", fit=24).document
+    assert document["batch_size"] == 24
+    assert list(document["search"]) == ["largest"]

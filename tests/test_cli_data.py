@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +60,11 @@ def test_every_command_explains_itself_with_an_example(data, name):
     assert f"ds2prof data {name}" in out
 
 
+@pytest.mark.parametrize("name", ["manifest", "merge", "stats", "hash", "verify", "pieces"])
+def test_help_fits_a_terminal_of_80_columns(data, name):
+    assert max(map(len, data(name, "--help")[1].splitlines())) <= 80
+
+
 def test_a_manifest_lists_a_folder_shortest_first_with_durations(data, folder):
     code, out, err = data("manifest", folder, "-o", folder / "all.csv")
     assert (code, out) == (0, "")
@@ -86,6 +94,18 @@ def test_sounds_without_a_transcript_and_broken_ones_are_named_and_left_out(data
     assert "1 could not be read" in err
 
 
+@pytest.mark.parametrize(("terminal", "told"), [(True, 10), (False, 12)])
+def test_a_terminal_gets_the_first_faults_and_a_file_all_of_them(data, tmp_path, monkeypatch, terminal, told):
+    corpus(tmp_path / "corpus", 13)
+    for number in range(12):
+        (tmp_path / "corpus" / "wav" / f"u{number:02}.wav").write_bytes(b"rubbish")
+    stderr = SimpleNamespace(isatty=lambda: terminal, write=len, flush=lambda: None)
+    monkeypatch.setattr("ds2prof.capture.processes.standard_streams", lambda: (stderr, stderr))
+    _, _, err = data("manifest", tmp_path / "corpus", "-o", tmp_path / "m.csv")
+    assert err.count("cannot be read as sound") == told
+    assert ("and 2 more like these; 2> FILE keeps them all" in err) == terminal
+
+
 def test_a_manifest_that_is_there_is_replaced_by_force_alone(data, folder):
     (folder / "m.csv").write_text("mine")
     code, _, err = data("manifest", folder, "-o", folder / "m.csv")
@@ -94,6 +114,15 @@ def test_a_manifest_that_is_there_is_replaced_by_force_alone(data, folder):
     assert (folder / "m.csv").read_text() == "mine"
     assert data("manifest", folder, "-o", folder / "m.csv", "--force")[0] == 0
     assert len(rows(folder / "m.csv")) == 6
+
+
+def test_a_corpus_of_which_nothing_can_be_read_gives_no_manifest(data, folder):
+    for path in (folder / "wav").iterdir():
+        path.write_bytes(b"rubbish")
+    code, _, err = data("manifest", folder, "-o", folder / "m.csv")
+    assert code == 1
+    assert "m.csv: would be empty: none of 6 sounds can be read" in err
+    assert not (folder / "m.csv").exists()
 
 
 def test_limits_that_leave_nothing_write_nothing(data, folder):
@@ -173,6 +202,33 @@ def test_a_corpus_is_verified_against_its_hashes(data, folder):
     assert code == 1
     assert out.splitlines() == ["missing  txt/u01.txt", "changed  txt/u00.txt", "extra  new"]
     assert "1 missing, 1 changed, 1 extra; 10 of 12 files are as listed" in err
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_other_differences(data, folder):
+    data("hash", folder)
+    (folder / "txt" / "u00.txt").unlink()
+    (folder / "txt" / "u00.txt").symlink_to("nowhere")
+    code, out, err = data("verify", folder)
+    assert (code, out) == (1, "unreadable  txt/u00.txt\n")
+    assert "0 missing, 0 changed, 1 unreadable, 0 extra; 11 of 12 files are as listed" in err
+
+
+def test_on_a_terminal_a_fault_takes_the_place_of_the_progress(data, folder, monkeypatch):
+    class Terminal(io.BytesIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("ds2prof.capture.processes.standard_streams", lambda: (io.BytesIO(), terminal))
+    monkeypatch.setattr("ds2prof.cli.progress._BEGINNING_S", 0.0)
+    monkeypatch.setattr("ds2prof.cli.progress._TERMINAL_PERIOD_S", 0.0)
+    data("manifest", folder, "-o", folder / "m.csv")
+    (folder / "wav" / "u03.wav").write_bytes(b"rubbish")
+    monkeypatch.setattr("click.echo", lambda line, **_: terminal.write(line.encode() + b"\n"))
+    data("verify", folder / "m.csv")
+    written = terminal.getvalue().decode()
+    assert re.search(r"sounds: \d of 6", written)
+    assert re.search(r"\r\x1b\[K[^\r\n]*u03\.wav: cannot be read as sound", written)
 
 
 def test_hashes_go_to_standard_output_and_to_a_file_of_ones_choice(data, folder, tmp_path):

@@ -388,3 +388,12 @@ def test_typed_twice_without_arguments_it_prints_where_the_time_went(root: Path,
         assert "backward" in done.stdout
         assert "aten::" in done.stdout
     assert len(list((tmp_path / "my measurements").glob("torch_bs4_*.json.gz"))) == 2
+
+
+def test_a_rank_writes_into_a_file_of_its_own(root: Path) -> None:
+    who = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "DS2PROF_PYTHON": sys.executable}
+    done = subprocess.run(
+        ["bash", "run_profile.sh", "torch", "--dry-run"],
+        cwd=root, env={**os.environ, **who}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("torch_bs4_rank1.json.gz")

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ds2prof.errors import MissingDataError, ReadError, UsageError
@@ -28,11 +28,13 @@ def test_text_becomes_labels_in_upper_case_with_single_spaces():
 
 
 @given(st.text(alphabet="'ABCXYZ ", max_size=40))
+@settings(deadline=None)
 def test_decoding_gives_back_what_was_encoded(text):
     assert GRAPHEMES.decode(GRAPHEMES.encode(text)) == " ".join(text.split()) == GRAPHEMES.normalized(text)
 
 
 @given(st.text(max_size=40))
+@settings(deadline=None)
 def test_labels_are_those_of_the_normalized_text_and_never_the_blank(text):
     labels = GRAPHEMES.encode(text)
     assert labels.dtype == np.int64

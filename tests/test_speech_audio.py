@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import wave
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from ds2prof.errors import Ds2profError, ReadError
 from ds2prof.speech import audio
-from ds2prof.speech.audio import duration_s, read_samples, resampled, sound_of, write_wav
+from ds2prof.speech.audio import duration_s, promised_frames, read_samples, resampled, sound_of, write_wav
 from tests.speech_support import tone
 
 
@@ -110,7 +111,7 @@ def test_an_equal_rate_changes_nothing():
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "there is no such file"), (b"", "cannot be read"), (b"RIFF rubbish" * 9, "cannot be read")],
+    [(None, "there is no such file"), (b"", "is empty"), (b"RIFF rubbish" * 9, "cannot be read as sound")],
 )
 def test_what_is_no_sound_is_refused_in_one_line(tmp_path, reader, content, reason):
     path = tmp_path / "a.wav"
@@ -123,7 +124,7 @@ def test_what_is_no_sound_is_refused_in_one_line(tmp_path, reader, content, reas
 
 
 def test_a_wav_cut_off_anywhere_is_read_in_part_or_refused(tmp_path, reader):
-    write_wav(tmp_path / "a.wav", tone(0.01), 16_000)
+    write_wav(tmp_path / "a.wav", tone(0.003), 16_000)
     raw = (tmp_path / "a.wav").read_bytes()
     whole = read_samples(tmp_path / "a.wav", 16_000)
     refusals = 0
@@ -146,6 +147,28 @@ def test_a_folder_is_refused_as_one(tmp_path, reader):
     (tmp_path / "a.wav").mkdir()
     with pytest.raises(ReadError, match="is a folder"):
         read_samples(tmp_path / "a.wav", 16_000)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, reader):
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(ReadError, match="is no regular file"):
+        read_samples(tmp_path / "a.wav", 16_000)
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_one_line(tmp_path, reader):
+    with pytest.raises(ReadError, match="cannot be read: File name too long"):
+        read_samples(tmp_path / f"{'a' * 300}.wav", 16_000)
+
+
+def test_a_wav_files_header_says_how_many_frames_it_should_have(tmp_path):
+    write_wav(tmp_path / "a.wav", tone(0.01), 16_000)
+    raw = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(raw[: len(raw) // 2])
+    assert promised_frames(tmp_path / "a.wav") == 160
+    (tmp_path / "a.wav").write_bytes(raw[:40] + (0x7FFFF000).to_bytes(4, "little") + raw[44:])
+    assert promised_frames(tmp_path / "a.wav") is None
+    (tmp_path / "a.wav").write_bytes(b"fLaC")
+    assert promised_frames(tmp_path / "a.wav") is None
 
 
 def test_a_sound_of_hours_is_refused_before_it_is_read(tmp_path, monkeypatch):

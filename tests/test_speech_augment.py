@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ds2prof.errors import UsageError
+from ds2prof.errors import MissingDataError, UsageError
 from ds2prof.speech.audio import write_wav
 from ds2prof.speech.augment import (
     amplified,
@@ -100,6 +100,16 @@ def test_a_noise_is_taken_from_anywhere_in_it_and_repeated_where_it_is_short(tmp
 def test_a_folder_without_sounds_gives_no_noise(tmp_path):
     with pytest.raises(UsageError, match="no sound files to take noise from"):
         noises_in(tmp_path)
+
+
+def test_noise_is_found_in_a_linked_folder_and_a_missing_one_is_named(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    write_wav(tmp_path / "elsewhere" / "b.wav", tone(0.1), 16_000)
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert noises_in(tmp_path / "noise").paths == (tmp_path / "noise" / "linked" / "b.wav",)
+    with pytest.raises(MissingDataError, match="absent: is no folder"):
+        noises_in(tmp_path / "absent")
 
 
 def test_noise_is_added_as_often_as_was_asked_for(tmp_path):

@@ -597,7 +597,7 @@ def test_names_in_an_archive_cannot_command_the_terminal(tmp_path, capsys):
     ds2prof("an4", "--target-dir", str(tmp_path / "t"), "--archive", str(archive), ends=1)
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
-    assert "lies outside of its folder" in said.err
+    assert "lies outside of its folder" in said.out
 
 
 def test_the_note_of_what_is_laid_out_says_what_and_at_which_rate(site, tmp_path):

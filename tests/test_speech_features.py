@@ -100,6 +100,15 @@ def test_n_samples_give_one_frame_and_one_for_each_whole_stride(samples):
     assert config.frames(samples) == math.ceil((1 + samples // 160) / 3)
 
 
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100])
+@pytest.mark.parametrize("strides", [0.01, 1, 7, 10, 10.5])
+def test_frames_are_as_many_at_other_rates_where_a_window_may_be_odd(rate_hz, strides):
+    config = replace(LOG_SPECTROGRAM, sample_rate_hz=rate_hz)
+    samples = max(1, int(strides * config.stride_samples))
+    sound = np.linspace(-0.5, 0.5, samples, dtype=np.float32)
+    assert features(sound, config).shape == (config.bins, 1 + samples // config.stride_samples)
+
+
 def test_a_spectrogram_has_mean_zero_and_deviation_one_over_all_its_values(speech):
     spect_FT = features(speech, LOG_SPECTROGRAM).astype(np.float64)
     assert spect_FT.mean() == pytest.approx(0, abs=1e-6)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import random
+import socket
 import threading
 
 import pytest
@@ -389,6 +389,20 @@ def test_a_port_that_nobody_listens_at_is_left_for_the_next_mirror(site, tmp_pat
     assert got(site, tmp_path, urls=(f"{dead}/{NAME}", f"{site.url}/{NAME}")) == ARCHIVE
 
 
+@pytest.mark.parametrize(("code", "asked"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+def test_a_name_that_does_not_exist_is_asked_for_once(tmp_path, monkeypatch, code, asked):
+    names = []
+
+    def nobody(host, *given, **more):
+        names.append(host)
+        raise socket.gaierror(code, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(Ds2profError, match=r"no machine of that name|given up after 3 tries"):
+        got(None, tmp_path, urls=("http://nowhere.invalid/x",))
+    assert names == ["nowhere.invalid"] * asked
+
+
 def test_a_disk_without_room_is_told_before_anything_is_written(site, tmp_path):
     with pytest.raises(NoRoomError, match=r"are free, speech\.tar\.gz needs another"):
         got(site, tmp_path, told=Told(reserve_bytes=1 << 62))
@@ -453,10 +467,3 @@ def test_the_rate_is_that_of_the_last_seconds(site, tmp_path):
     assert len(told.shown) > 3
     for before, now_shown in zip(told.shown[:-2], told.shown[2:], strict=True):
         assert now_shown.bytes_per_s == (now_shown.done_bytes - before.done_bytes) / 10
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere, so the tool for this is another user")
-def test_a_folder_without_permission_is_the_systems_own_error(site, tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        got(site, tmp_path / "x")

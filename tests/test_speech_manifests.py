@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ds2prof.errors import MissingDataError, ReadError, UsageError
-from ds2prof.speech import manifests
+from ds2prof.speech import corpus_folders, manifests, threads
 from ds2prof.speech.alphabet import GRAPHEMES
 from ds2prof.speech.corpus_folders import utterances_in
 from ds2prof.speech.corpus_stats import stats_of
@@ -141,15 +141,16 @@ def test_a_transcript_without_a_file_needs_the_form_rnnt(tmp_path, form):
     ("text", "where", "reason"),
     [
         ("", "m", "names no utterance"),
-        ("a.wav,a.txt\nb.wav\n", "m:2", "this has 1 fields"),
+        ("a.wav,a.txt\nb.wav\n", "m:2", "this has 1 field$"),
         ("a.wav,a.txt,1,2\n", "m:1", "this has 4 fields"),
-        ("a.wav,a.txt\n\n,b.txt\n", "m:3", "a line is AUDIO,TRANSCRIPT"),
+        ("a.wav,a.txt\n  \n,b.txt\n", "m:3", "a line is AUDIO,TRANSCRIPT .* and this leaves one empty"),
         ("a.wav,a.txt,long\n", "m:1", "'long' is no duration"),
         ("a.wav,a.txt,-1\n", "m:1", "'-1' is no duration"),
         ("a.wav,a.txt,nan\n", "m:1", "no duration"),
         ("a.wav,a.txt,inf\n", "m:1", "no duration"),
         ('a.wav,"a.txt\n', "m:", "is not CSV"),
-        ("a\0.wav,a.txt\n", "m:1", "zero byte|is not CSV"),
+        ("b.wav,b.txt\na\0.wav,a.txt\n", "m:2", "zero byte"),
+        ('{"samples": [{"wav_path": "\\u0000", "transcript_path": "b"}]}', "m: sample 0", "zero byte"),
         ('{"samples": [}', "m:1", "is not JSON"),
         ('{"samples": 3}', "m", "a manifest in JSON is"),
         ('{"root_path": 3, "samples": []}', "m", "a manifest in JSON is"),
@@ -175,7 +176,7 @@ def test_a_broken_manifest_is_refused_in_one_line_with_the_place(tmp_path, text,
 def test_bytes_and_absent_files_are_no_manifest(tmp_path):
     (tmp_path / "m").write_bytes(b"\xff\xfe\x00")
     for name, reason in (
-        ("m", "this has 1 fields|is not CSV"),
+        ("m", "zero byte; a manifest is text in UTF-8"),
         ("absent", "cannot read this manifest"),
         (".", "cannot read"),
     ):
@@ -233,6 +234,11 @@ def test_durations_that_are_known_are_not_read_again(tmp_path, utterances, monke
     unknown = Utterance(utterances[0].audio, utterances[0].transcript)
     assert durations_of([unknown, *utterances[1:]]) == [1.0, *(each.dur_s for each in utterances[1:])]
     assert looked_at == [utterances[0].audio]
+
+
+def test_where_all_durations_are_known_no_threads_are_started(utterances, monkeypatch):
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
+    assert durations_of(utterances) == [each.dur_s for each in utterances]
 
 
 def test_what_cannot_be_measured_is_named_and_the_rest_is_kept_in_order(tmp_path, utterances):
@@ -303,6 +309,18 @@ def test_sounds_beside_their_transcripts_and_sounds_without_are_told_apart(tmp_p
     assert found.without_transcript == [tmp_path / "a.wav", tmp_path / "c.ogg"]
 
 
+def test_linked_folders_are_looked_into_and_one_that_leads_back_is_refused(tmp_path):
+    listed = corpus(tmp_path / "elsewhere", 2)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "part").symlink_to(tmp_path / "elsewhere")
+    found = utterances_in(tmp_path / "here").utterances
+    assert [each.audio.name for each in found] == [each.audio.name for each in listed]
+    assert all(each.audio.is_relative_to(tmp_path / "here") for each in found)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "here")
+    with pytest.raises(ReadError, match="back: is a link to a folder that it lies in"):
+        utterances_in(tmp_path / "here")
+
+
 @pytest.mark.parametrize(("name", "reason"), [("absent", "is no folder"), (".", "holds no sound")])
 def test_a_folder_without_speech_is_refused(tmp_path, name, reason):
     with pytest.raises(MissingDataError, match=reason):
@@ -312,6 +330,20 @@ def test_a_folder_without_speech_is_refused(tmp_path, name, reason):
 def test_a_line_of_transcripts_without_words_is_refused_with_its_number(tmp_path):
     (tmp_path / "1-2.trans.txt").write_text("1-2-0 YES\n1-2-1\n")
     with pytest.raises(ReadError, match=r"1-2\.trans\.txt:2: .* no words"):
+        utterances_in(tmp_path)
+
+
+def test_transcripts_are_cut_at_line_breaks_alone_and_at_any_white_space_behind_the_name(tmp_path):
+    for number in range(2):
+        (tmp_path / f"1-2-{number}.flac").write_bytes(b"")
+    (tmp_path / "1-2.trans.txt").write_bytes("1-2-0\tYES\u2028AND NO\r\n1-2-1 GO\n".encode())
+    assert [each.text for each in utterances_in(tmp_path).utterances] == ["YES\u2028AND NO", "GO"]
+
+
+def test_transcripts_of_no_end_are_refused_and_not_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_folders, "_LONGEST_BYTES", 20)
+    (tmp_path / "1-2.trans.txt").write_text("1-2-0 YES\n1-2-1 NO MORE\n")
+    with pytest.raises(ReadError, match="too long"):
         utterances_in(tmp_path)
 
 

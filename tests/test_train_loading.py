@@ -106,6 +106,16 @@ def test_augmentation_follows_the_epoch_and_the_seed(utterances):
     assert not same(first(0, 1), first(0, 2))
 
 
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_reading_draws_none_of_the_random_numbers_that_dropout_draws(utterances, workers):
+    batches = made(utterances, workers=workers)
+    before = torch.get_rng_state()
+    for epoch in (0, 1):
+        next(batches.epoch(epoch))
+    assert torch.equal(torch.get_rng_state(), before)
+    batches.close()
+
+
 def test_what_an_utterance_becomes_does_not_depend_on_its_batch(utterances):
     def contents(batch_size):
         batches = made(utterances, augment=AUGMENTS["tempo-gain"], batch_size=batch_size, order="shuffled")

@@ -128,3 +128,17 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("window", "text"), [(Window(3, 6), "iterations 3 to 5"), (Window(1, 2), "iteration 1")])
 def test_a_window_reads_as_its_iterations(window: Window, text: str) -> None:
     assert iterations_text(window) == text
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, "run_bs4_rank1.jsonl"),
+        ({"profiler": "torch"}, "torch_bs4_rank1.json.gz"),
+        ({"output": Path("a.b/mine.jsonl")}, "a.b/mine_rank1.jsonl"),
+        ({"output": Path("mine_rank1.jsonl")}, "mine_rank1.jsonl"),
+    ],
+)
+def test_each_of_several_processes_writes_a_file_of_its_own(options: dict[str, object], names: str) -> None:
+    settings = resolve(Options(**options), on_gpu=False, environ={}, folder=Path(), rank=1)  # type: ignore[arg-type]
+    assert settings.output == Path(names)

@@ -105,6 +105,8 @@ def _asked(
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: take one of {', '.join(PRECISIONS)}")
     device = _opened(device, precision)
+    if cards > 1 and ":" in device:
+        raise UsageError(f"--device {device} --cards {cards}: that is one device; name the kind alone")
     limit_bytes = None if memory_limit is None else size_bytes(memory_limit)
     if find_largest is None:
         find_largest = device != HOST or limit_bytes is not None

@@ -48,7 +48,7 @@ def command() -> None:
     """Speech to train on: manifests, checks, figures and models of pieces.
 
     \b
-    ds2prof data manifest corpus/train -o train.csv --min-duration 1 --max-duration 15
+    ds2prof data manifest corpus/train -o train.csv --max-duration 15
     ds2prof data stats train.csv
     ds2prof data hash corpus && ds2prof data verify corpus
     ds2prof data pieces train.csv -o pieces.model

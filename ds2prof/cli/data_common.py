@@ -5,28 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ds2prof.errors import ExistsError, UsageError
+from ds2prof.errors import ExistsError, MissingDataError, UsageError
 from ds2prof.speech.manifests import FORMS, Utterance, by_duration, measured, pruned, write_manifest
+
+if TYPE_CHECKING:
+    from ds2prof.cli.progress import Progress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _MOST_SAID = 10
-"""Faults that are told one by one."""
+"""Faults that are told one by one on a terminal."""
+
+
+class Count:
+    """Is told how many are done and how many there are, and says so on standard error."""
+
+    def __init__(self, what: str, progress: Progress) -> None:
+        self._what = what
+        self._progress = progress
+
+    def __call__(self, done: int, of: int) -> None:
+        """So many are done."""
+        self._progress.show(lambda: f"{self._what}: {done:,} of {of:,}")
+
+    def echo(self, line: str) -> None:
+        """A line of results, on standard output; on a terminal the progress makes way for it."""
+        self._progress.done()
+        click.echo(line)
 
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function that is told how many are done and how many there are, and says so on standard error."""
+def counted(what: str) -> Iterator[Count]:
+    """A count of what is being done, that is gone from the terminal when the block ends."""
     from ds2prof.capture.processes import standard_streams
     from ds2prof.cli.progress import Progress
 
     progress = Progress(standard_streams()[1])
     try:
-        yield lambda done, of: progress.show(lambda: f"{what}: {done:,} of {of:,}")
+        yield Count(what, progress)
     finally:
         progress.done()
 
@@ -76,6 +96,8 @@ def shape(
     with counted("durations") as progress:
         known, faults = measured(utterances, progress=progress)
     tell(faults)
+    if not known:
+        raise MissingDataError(f"{output}: would be empty: none of {len(utterances):,} sounds can be read")
     kept = pruned(known, min_s=min_duration, max_s=max_duration)
     if not kept:
         raise UsageError(f"{output}: would be empty: none of {len(known):,} utterances has such a duration")
@@ -97,11 +119,14 @@ def refuse_output(output: Path, *, force: bool) -> None:
         raise ExistsError(f"{output}: exists already; --force replaces it")
 
 
-def tell(faults: Sequence[str], *, most: int = _MOST_SAID) -> None:
-    """Says the first of some faults on standard error, and how many more there are."""
+def tell(faults: Sequence[str]) -> None:
+    """Says some faults on standard error: all of them to a file or a pipe, and the first to a terminal."""
+    from ds2prof.capture.processes import standard_streams
     from ds2prof.report.text import cleaned
 
+    most = _MOST_SAID if standard_streams()[1].isatty() else len(faults)
     for fault in faults[:most]:
         click.echo(f"ds2prof: {cleaned(fault)}", err=True)
     if len(faults) > most:
-        click.echo(f"ds2prof: and {len(faults) - most:,} more like these", err=True)
+        more = f"and {len(faults) - most:,} more like these; 2> FILE keeps them all"
+        click.echo(f"ds2prof: {more}", err=True)

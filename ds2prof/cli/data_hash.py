@@ -27,7 +27,8 @@ def command(folder: Path, output: Path | None, *, force: bool) -> None:
     ds2prof data verify corpus                   on another machine
 
     Bytes and paths below the folder count, and nothing else: no times, owners, order or archive. The list is sorted and
-    in the form of sha256sum, which can check it too: cd corpus && sha256sum -c SHA256SUMS.
+    in the form of sha256sum, which can check it too: cd corpus && sha256sum -c SHA256SUMS. Links are followed. The
+    folder's own SHA256SUMS is left out of every list.
     """
     from ds2prof.speech.verification import HASHES_NAME, hash_lines, hashes_of, write_hashes
 

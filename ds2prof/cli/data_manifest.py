@@ -17,9 +17,9 @@ def command(folders: tuple[Path, ...], **asked: Any) -> None:
     """List the speech below each FOLDER: its sound files, transcripts and durations, the shortest first.
 
     \b
-    ds2prof data manifest corpus/train -o train.csv --min-duration 1 --max-duration 15
-    ds2prof data manifest LibriSpeech/train-clean-100 --form rnnt -o train-clean-100.json
-    ds2prof data manifest corpus/train --form csv-two-columns --absolute -o for_ancestors.csv
+    ds2prof data manifest corpus/train -o train.csv --max-duration 15
+    ds2prof data manifest LibriSpeech/dev-clean --form rnnt -o dev.json
+    ds2prof data manifest corpus --form csv-two-columns --absolute -o old.csv
 
     Sounds are .wav, .flac, .ogg and .mp3. The transcript of wav/NAME.wav is txt/NAME.txt; that of any NAME.flac can
     also be NAME.txt beside it, or a line of LibriSpeech's *.trans.txt there (which only the form rnnt can hold).

@@ -17,9 +17,9 @@ def command(manifests: tuple[Path, ...], **asked: Any) -> None:
     """Merge each MANIFEST into one, the shortest utterance first; a single one is sorted, pruned or converted.
 
     \b
-    ds2prof data merge libri_train.csv ted_train.csv -o train.csv --min-duration 1 --max-duration 15
+    ds2prof data merge libri.csv ted.csv -o train.csv --min-duration 1
     ds2prof data merge train.csv -o train.json
-    ds2prof data merge librispeech-train-clean-100-wav.json --form rnnt --max-duration 16.7 -o train.json
+    ds2prof data merge libri.csv --form rnnt --max-duration 16.7 -o train.json
 
     The forms (csv, json, rnnt) are told apart by what is in them and may be mixed. A sound file that several name is
     taken once, from the first. Relative paths are those of each manifest's own folder, and stay right.

@@ -23,7 +23,7 @@ def command(manifests: tuple[Path, ...], output: Path, count: int, *, force: boo
 
     \b
     ds2prof data pieces train.csv -o pieces.model
-    ds2prof data pieces train-clean-100.json train-other-500.json -o pieces.model --pieces 1023
+    ds2prof data pieces libri.json ted.json -o pieces.model --pieces 1023
 
     Text is taken in lower case. Equal transcripts in equal order give equal models. A small corpus gives fewer pieces
     than asked for, which is said; the network keeps its size, for the symbols that are left over stay unused.

@@ -31,7 +31,8 @@ def command(target_dir: Path, utterances: int, held_out: int, voices: str, seed:
 
     \b
     ds2prof data speak --target-dir spoken
-    ds2prof train --preset tiny --train-manifest spoken/train_manifest.csv --val-manifest spoken/val_manifest.csv
+    ds2prof train --preset tiny --train-manifest spoken/train_manifest.csv --val-manifest spoken/val_manifest.csv \\
+        --optimizer adamw --learning-rate 2e-3 --anneal 1.3 --batch-size 16 --order sortagrad --epochs 4
 
     Short sentences over 123 words, each different, so that no transcript of the held-out utterances occurs in
     training. The same seed makes the same files. Started again, it goes on where it stopped.

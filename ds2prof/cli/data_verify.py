@@ -21,9 +21,12 @@ def command(path: Path, hashes: Path | None) -> None:
     """Compare a FOLDER with its list of hashes, or decode every sound that a MANIFEST names.
 
     \b
-    ds2prof data verify corpus                        missing, changed and extra files
+    ds2prof data verify corpus
     ds2prof data verify corpus --hashes corpus.sha256
-    ds2prof data verify train.csv                     what cannot be read, and durations that are wrong
+    ds2prof data verify train.csv
+
+    Of a folder: files that are missing, changed, unreadable or extra. Of a manifest: sounds and transcripts that cannot
+    be read, WAV files that are cut off, empty transcripts, and durations that are wrong.
 
     Differences go to standard output, one a line; the exit code is 1 if there are any.
     """
@@ -37,20 +40,19 @@ def command(path: Path, hashes: Path | None) -> None:
 
 def _folder(folder: Path, named: Path | None) -> None:
     from ds2prof.report.text import cleaned
-    from ds2prof.speech.verification import HASHES_NAME, differences, hashes_of, read_hashes
+    from ds2prof.speech.verification import HASHES_NAME, compared
 
     path = named or folder / HASHES_NAME
     if named is None and not path.exists():
         raise UsageError(f"{folder}: has no {HASHES_NAME}; give --hashes, or write one with ds2prof data hash")
-    listed = read_hashes(path)
     with counted("files") as progress:
-        found = differences(folder, listed, hashes_of(folder, leave_out=[path], progress=progress))
-    for label, names in (("missing", found.missing), ("changed", found.changed), ("extra", found.extra)):
+        found = compared(folder, path, progress=progress)
+    for label, names in found.kinds().items():
         for name in names:
             click.echo(f"{label}  {cleaned(name)}")
     if not found.none:
-        counts = f"{len(found.missing):,} missing, {len(found.changed):,} changed, {len(found.extra):,} extra"
-        raise Ds2profError(f"{folder}: {counts}; {found.same:,} of {len(listed):,} files are as listed")
+        counts = ", ".join(f"{len(names):,} {label}" for label, names in found.kinds().items())
+        raise Ds2profError(f"{folder}: {counts}; {found.same:,} of {found.listed:,} files are as listed")
     click.echo(f"{folder}: all {found.same:,} files are as listed in {path}", err=True)
 
 
@@ -64,7 +66,7 @@ def _manifest(path: Path) -> None:
     with counted("sounds") as progress:
         for fault in unreadable(utterances, progress=progress):
             bad += 1
-            click.echo(cleaned(fault))
+            progress.echo(cleaned(fault))
     if bad:
         raise Ds2profError(f"{path}: {bad:,} of {len(utterances):,} utterances are not as they should be")
     click.echo(f"{path}: all {len(utterances):,} utterances can be read", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from decimal import Decimal
@@ -199,7 +200,7 @@ def _searched(
             rows.append(row)
             progress(len(rows), len(grid))
     rows.sort(key=lambda row: (row["wer"] is None, row["wer"], row["cer"]))
-    audio_s = sum(each.dur_s for each in emissions)
+    audio_s = math.fsum(each.dur_s for each in emissions)
     return {"utterances": len(emissions), "audio_s": audio_s, "rows": rows}
 
 

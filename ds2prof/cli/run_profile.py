@@ -22,6 +22,7 @@ import ds2prof
 from ds2prof.capture.job import NOTHING_MORE, Asked, Plan
 from ds2prof.capture.launchers import LAUNCHERS, Launcher
 from ds2prof.capture.provenance import TRAINING_SCRIPT, option, package_version, window_of
+from ds2prof.capture.ranks import rank_of
 from ds2prof.cli.progress import echoing
 from ds2prof.cli.run import chosen_launcher, measurements_folder, mention_missing_folder, tell
 from ds2prof.config import COUNTER_WINDOW_GPU, DEFAULTS_CPU, DEFAULTS_GPU, Defaults, Window
@@ -115,10 +116,17 @@ def planned(chosen: Launcher, request: Request, *, machine: Machine, root: Path)
     defaults = _defaults(chosen, request, machine)
     timestamp_s = int(time.time()) if chosen.stamped else None
     folder = measurements_folder(root / "measurements")
+    rank = rank_of(os.environ)
+    number = None if rank is None else rank.rank
     plans = []
     for batch_size in request.batch_sizes or defaults.batch_sizes:
         name = measurement_name(
-            chosen.name, batch_size, extension=chosen.extension, tag=request.tag, timestamp_s=timestamp_s
+            chosen.name,
+            batch_size,
+            extension=chosen.extension,
+            tag=request.tag,
+            rank=number,
+            timestamp_s=timestamp_s,
         )
         program = _program(batch_size, request, defaults=defaults, root=root)
         plans.append(plan(chosen, program, output=_shown(folder / name), tag=request.tag, asked=request.asked))

@@ -133,7 +133,6 @@ def _tried(
         raise
     except Ds2profError as error:
         summary.failed[archive.name] = str(error)
-        steps.say(str(error))
         return False
     return True
 

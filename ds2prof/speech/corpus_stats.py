@@ -69,14 +69,11 @@ def stats_of(
     words = labels = with_unknown = empty = 0
     fastest_per_s = 0.0
     for done, (utterance, dur_s) in enumerate(zip(utterances, durations, strict=True), start=1):
-        spoken = utterance.spoken()
-        lacking = symbols.unknown(spoken)
+        written, count, lacking = _said(utterance.spoken(), symbols)
         unknown.update(lacking)
         with_unknown += bool(lacking)
-        written = symbols.normalized(spoken).split()
         distinct.update(written)
         words += len(written)
-        count = len(symbols.encode(spoken))
         labels += count
         fastest_per_s = max(fastest_per_s, count / dur_s)
         empty += not count
@@ -97,3 +94,8 @@ def stats_of(
         with_unknown=with_unknown,
         empty=empty,
     )
+
+
+def _said(spoken: str, symbols: Symbols) -> tuple[list[str], int, Counter[str]]:
+    """The words of a transcript as the symbols write them, how many labels it has, and what has no symbol."""
+    return symbols.normalized(spoken).split(), len(symbols.encode(spoken)), symbols.unknown(spoken)

@@ -363,7 +363,7 @@ def _no_mirror(source: Source, failures: list[str]) -> str:
     if not failures:
         return f"{source.name}: no mirror is known; give one with --mirror, or the file itself with --archive"
     if len(failures) == 1:
-        return f"{failures[0]}; what has come so far stays; give another --mirror, or try again later"
+        return f"{failures[0]}; give another --mirror, or try again later"
     return f"{source.name}: none of {len(failures)} mirrors delivered it, the last: {failures[-1]}"
 
 

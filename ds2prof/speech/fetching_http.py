@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -138,6 +139,8 @@ def translated() -> Iterator[None]:
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise RefusedError(f"its certificate is not valid: {error.reason.verify_message}") from None
+        if isinstance(error.reason, socket.gaierror) and error.reason.errno != socket.EAI_AGAIN:
+            raise RefusedError("there is no machine of that name") from None
         raise BrokenError(_reason(error.reason)) from None
     except TimeoutError:
         raise BrokenError("nothing came any more") from None

@@ -255,7 +255,7 @@ class _Place:
         if self.absolute or not whole.startswith(self.folder):
             return whole
         name = whole[len(self.folder) :]
-        plain = name[0].isalnum() or name[0] in "._-"
+        plain = name[:1].isalnum() or name[:1] in "._-"
         return name if plain else f"./{name}"  # a first line that begins with a bracket would be taken for JSON
 
 

@@ -6,13 +6,15 @@ below the corpus's folder count::
 
     <sha256 in hexadecimal>  <path>
 
-Lines are sorted by path. This is what ``sha256sum`` writes, so ``sha256sum -c`` reads it too.
+Lines are sorted by path. This is what ``sha256sum`` writes, so ``sha256sum -c`` reads it too. As there, a line begins
+with a backslash where the path holds one or a line break, and these are written ``\\\\``, ``\\n`` and ``\\r``.
+
+A folder's own list, ``SHA256SUMS``, says nothing of itself, and other lists of the folder leave it out as well.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +23,17 @@ from typing import Final
 
 from ds2prof.errors import Ds2profError, MissingDataError, ReadError
 from ds2prof.measurements import written_whole
-from ds2prof.speech.audio import read_samples, sound_of
+from ds2prof.speech.audio import promised_frames, read_samples, sound_of
 from ds2prof.speech.manifests import Utterance
 from ds2prof.speech.threads import in_threads
+from ds2prof.speech.walking import files_below
 
 HASHES_NAME: Final = "SHA256SUMS"
 """The list's name where none is given, in the corpus's own folder."""
 
-_LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_LINE: Final = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
+_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_ESCAPED: Final = {written: plain for plain, written in _ESCAPES.items()}
 _LONGEST_LIST_BYTES: Final = 1 << 30
 _CHUNK_BYTES: Final = 1 << 20
 _READERS: Final = 4
@@ -45,83 +50,107 @@ class Differences:
     Attributes:
         missing: Listed, and not there.
         changed: There, with other bytes.
+        unreadable: Listed and there, and cannot be read.
         extra: There, and not listed.
         same: How many are as listed.
+        listed: How many the list names.
     """
 
     missing: tuple[str, ...]
     changed: tuple[str, ...]
+    unreadable: tuple[str, ...]
     extra: tuple[str, ...]
     same: int
+    listed: int
+
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """The differences by their names."""
+        named = {"missing": self.missing, "changed": self.changed, "unreadable": self.unreadable, "extra": self.extra}
+        return {kind: paths for kind, paths in named.items() if paths or kind != "unreadable"}
 
     @property
     def none(self) -> bool:
         """Whether the folder is what the list says."""
-        return not (self.missing or self.changed or self.extra)
+        return not any(self.kinds().values())
 
 
 def hashes_of(folder: Path, *, leave_out: Iterable[Path] = (), progress: Progress | None = None) -> dict[str, str]:
     """Path below the folder -> sha256 of the file's bytes, for every file in it, sorted by path.
 
-    Links are followed where they lead to files. Names that cannot stand in a line are refused.
+    Links are followed. The folder's own list is left out.
 
     Args:
         folder: The corpus.
-        leave_out: Files that do not count, such as the list itself.
+        leave_out: More files that do not count, such as a list of another name.
         progress: Is told how many files are done, and how many there are.
 
     Raises:
         MissingDataError: there is no such folder, or no file in it.
         ReadError: a file cannot be read.
     """
-    names = _names(folder, leave_out)
+    names = _names(folder, [*leave_out, folder / HASHES_NAME])
     if not names:
         raise MissingDataError(f"{folder}: holds no files")
     hashes: dict[str, str] = {}
-    paths = [folder / name for name in names]
-    for name, found in zip(names, in_threads(_sha256, paths, threads=_READERS), strict=True):
+    for name, found in _hashed(folder, names, progress):
+        if isinstance(found, ReadError):
+            raise found
         hashes[name] = found
-        if progress is not None:
-            progress(len(hashes), len(names))
     return hashes
 
 
-def _names(folder: Path, leave_out: Iterable[Path]) -> list[str]:
-    if not folder.is_dir():
-        raise MissingDataError(f"{folder}: is no folder")
-    out = {path.resolve() for path in leave_out}
-    paths = (Path(where) / name for where, _, names in os.walk(folder, onerror=_refuse) for name in names)
-    names = sorted(path.relative_to(folder).as_posix() for path in paths if path.resolve() not in out)
-    for name in names:
-        if "\n" in name or "\r" in name:
-            raise ReadError(f"{folder}: a file's name holds a line break ({name!r}); rename it")
-    return names
-
-
-def _refuse(error: OSError) -> None:
-    """A folder that cannot be looked into is no empty one.
+def compared(folder: Path, path: Path, *, progress: Progress | None = None) -> Differences:
+    """How a folder differs from the list in a file; a file that cannot be read is one of the differences.
 
     Raises:
-        ReadError: always.
+        MissingDataError: there is no such folder.
+        ReadError: the list cannot be read, or a folder cannot be looked into.
     """
-    raise ReadError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    listed = read_hashes(path)
+    own = [] if HASHES_NAME in listed else [folder / HASHES_NAME]
+    names = _names(folder, [path, *own])
+    found = {name: None if isinstance(each, ReadError) else each for name, each in _hashed(folder, names, progress)}
+    return differences(listed, found)
 
 
-def _sha256(path: Path) -> str:
+def _names(folder: Path, leave_out: Iterable[Path]) -> list[str]:
+    """The paths of a folder's files below it, sorted."""
+    out = {path.resolve() for path in leave_out}
+    named = {path.name for path in out}  # only these are worth a look at where they lead
+    paths = (path for path in files_below(folder) if path.name not in named or path.resolve() not in out)
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _hashed(folder: Path, names: Sequence[str], progress: Progress | None) -> Iterator[tuple[str, str | ReadError]]:
+    """Each name with the sha256 of its file, or why there is none."""
+    paths = [folder / name for name in names]
+    for done, (name, found) in enumerate(zip(names, in_threads(_sha256, paths, threads=_READERS), strict=True), 1):
+        if progress is not None:
+            progress(done, len(names))
+        yield name, found
+
+
+def _sha256(path: Path) -> str | ReadError:
     found = hashlib.sha256()
     try:
+        if not path.is_file():  # to open a pipe would wait for its writer
+            return ReadError(f"{path}: is no regular file, or a link that leads to none")
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 found.update(chunk)
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
+        return ReadError(f"{path}: cannot be read: {error.strerror}")
     return found.hexdigest()
 
 
 def hash_lines(hashes: Mapping[str, str]) -> bytes:
     """The list as it stands in a file."""
-    lines = (f"{hashes[name]}  {name}\n" for name in sorted(hashes))
-    return "".join(lines).encode("utf-8", "surrogateescape")
+    return "".join(_line(name, hashes[name]) for name in sorted(hashes)).encode("utf-8", "surrogateescape")
+
+
+def _line(name: str, digest: str) -> str:
+    escaped = "".join(_ESCAPES.get(each, each) for each in name)
+    return f"{digest}  {name}\n" if escaped == name else f"\\{digest}  {escaped}\n"
 
 
 def write_hashes(path: Path, hashes: Mapping[str, str]) -> None:
@@ -138,15 +167,19 @@ def read_hashes(path: Path) -> dict[str, str]:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_LONGEST_LIST_BYTES).decode("utf-8", errors="surrogateescape")
+            raw = file.read(_LONGEST_LIST_BYTES + 1)
     except OSError as error:
         raise ReadError(f"{path}: cannot read this list of hashes: {error.strerror}") from None
+    if len(raw) > _LONGEST_LIST_BYTES:
+        raise ReadError(f"{path}: is over a gibibyte, and no list of hashes")
     hashes: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = _LINE.fullmatch(line)
+    for number, line in enumerate(raw.decode("utf-8-sig", errors="surrogateescape").split("\n"), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.removesuffix("\r"))
         if match is None:
             raise ReadError(f"{path}:{number}: is not 'SHA256  PATH', as sha256sum writes it")
-        found, name = match[1], match[2].removeprefix("./")
+        found, name = match[2].lower(), (_plain(match[3]) if match[1] else match[3]).removeprefix("./")
         if name.startswith("/") or ".." in Path(name).parts:
             raise ReadError(f"{path}:{number}: {name[:80]} lies outside the corpus")
         if name in hashes:
@@ -157,15 +190,23 @@ def read_hashes(path: Path) -> dict[str, str]:
     return hashes
 
 
-def differences(folder: Path, listed: Mapping[str, str], found: Mapping[str, str]) -> Differences:
-    """How what was found in a folder differs from its list."""
+def _plain(escaped: str) -> str:
+    """A path as it is, from a line that begins with a backslash."""
+    return re.sub(r"\\[\\nr]", lambda found: _ESCAPED[found[0]], escaped)
+
+
+def differences(listed: Mapping[str, str], found: Mapping[str, str | None]) -> Differences:
+    """How what was found in a folder differs from its list; None stands for a file that could not be read."""
     both = listed.keys() & found.keys()
-    changed = tuple(sorted(name for name in both if listed[name] != found[name]))
+    unreadable = tuple(sorted(name for name in both if found[name] is None))
+    changed = tuple(sorted(name for name in both if found[name] not in (None, listed[name])))
     return Differences(
         missing=tuple(sorted(listed.keys() - found.keys())),
         changed=changed,
+        unreadable=unreadable,
         extra=tuple(sorted(found.keys() - listed.keys())),
-        same=len(both) - len(changed),
+        same=len(both) - len(changed) - len(unreadable),
+        listed=len(listed),
     )
 
 
@@ -181,10 +222,13 @@ def unreadable(utterances: Sequence[Utterance], *, progress: Progress | None = N
 def _fault(utterance: Utterance) -> str | None:
     try:
         rate_hz = sound_of(utterance.audio).sample_rate_hz
-        dur_s = len(read_samples(utterance.audio, rate_hz)) / rate_hz
+        frames = len(read_samples(utterance.audio, rate_hz))
         spoken = utterance.spoken()
     except Ds2profError as error:
         return str(error)
+    dur_s, promised = frames / rate_hz, promised_frames(utterance.audio)
+    if promised is not None and frames < promised:
+        return f"{utterance.audio}: is cut off: its header says {promised / rate_hz:.3f} s, and {dur_s:.3f} s are there"
     if utterance.dur_s is not None and abs(dur_s - utterance.dur_s) > _DURATION_SLACK_S:
         return f"{utterance.audio}: the manifest says {utterance.dur_s:.3f} s, and it is {dur_s:.3f} s long"
     if not spoken:

@@ -210,8 +210,9 @@ def _timed(asked: Asked, batches: list[Minibatch], told: Told) -> Timed:
         )
     except DoesNotFit as error:
         samples = max(batch.samples for batch in batches)
+        more = "" if asked.setting.memory_limit_bytes is None else " or a larger --memory-limit"
         raise Ds2profError(
-            f"{asked.setting.device}: {error} at minibatches of {samples}; take a smaller --batch-size, or largest"
+            f"{asked.setting.device}: {error} at minibatches of {samples}; take a smaller --batch-size{more}"
         ) from None
 
 

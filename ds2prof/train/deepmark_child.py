@@ -28,6 +28,7 @@ def main() -> None:
     if on_host and limit_bytes is not None:
         # What a process may allocate, its libraries' files left out: PyTorch is told no before the machine is full.
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+    answer: dict[str, Any]
     try:
         answer = {"result": _measured(request, said=lambda done: _say({"done": done}))}
     except Ds2profError as error:
@@ -48,7 +49,7 @@ def _say(answer: dict[str, Any]) -> None:
 def _measured(request: dict[str, Any], *, said: Callable[[int], None]) -> dict[str, Any]:
     """The times of the request's minibatches, and what they were taken on."""
     from ds2prof.train import facts
-    from ds2prof.train.device import open_device
+    from ds2prof.train.device import HostMoment, open_device
     from ds2prof.train.distributed import joined, ranks_of
 
     ranks = ranks_of(os.environ)
@@ -67,14 +68,14 @@ def _measured(request: dict[str, Any], *, said: Callable[[int], None]) -> dict[s
         "parameters": card.parameters,
         "device": device.facts(),
         "versions": facts.versions(device),
-        "events": device.is_gpu and device.abilities.events,
+        "events": not isinstance(device.moment(), HostMoment),
         **_memory(device),
     }
 
 
 def _memory(device: Any) -> dict[str, int | None]:
     """The most memory that was in use: of the device by its allocator's word, of the host by the kernel's."""
-    if not device.is_gpu:
+    if device.torch_device.type == "cpu":
         unit = 1 if sys.platform == "darwin" else 1024
         return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "reserved_bytes": None}
     return {"peak_bytes": device.peak_memory_bytes(), "reserved_bytes": device.reserved_memory_bytes()}

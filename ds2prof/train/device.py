@@ -52,7 +52,7 @@ def open_device(text: str, *, local_rank: int | None = None) -> Device:
         raise UsageError(f"--device {text}: PyTorch knows no such device; take auto, cuda, cuda:1 or cpu") from None
     if torch_device.type == "cpu":
         return Device(torch_device)
-    if local_rank is not None and torch_device.index is None:
+    if local_rank is not None and ":" not in kind:
         torch_device = torch.device(torch_device.type, local_rank)
     if torch_device.type == "cuda":
         _require_gpu(torch_device)

@@ -12,7 +12,7 @@ import platform
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import torch
 
@@ -166,7 +166,7 @@ class Accelerator(Device):
 
     def __init__(self, torch_device: torch.device, abilities: Abilities | None = None, module: Any = None) -> None:
         super().__init__(torch_device, abilities)
-        self._module = getattr(torch, torch_device.type, None) if module is None else module
+        self._module: Any = getattr(torch, torch_device.type, None) if module is None else module
         if torch_device.index is not None:
             self._asked("set_device", torch_device.index)
         self.pins_memory = self.pins_memory and _pins()
@@ -195,7 +195,8 @@ class Accelerator(Device):
         """The time between two recorded moments; to be asked for behind a fence."""
         if isinstance(start, HostMoment):
             return super().elapsed_ns(start, end)
-        return round(start.elapsed_time(end) * NS_PER_MS)  # type: ignore[attr-defined]
+        elapsed_ms: float = cast("Any", start).elapsed_time(end)
+        return round(elapsed_ms * NS_PER_MS)
 
     def activities(self) -> list[torch.profiler.ProfilerActivity]:
         """The host's operators and, where torch.profiler knows them, the device's kernels and copies."""

@@ -95,7 +95,7 @@ def versions(device: Device) -> dict[str, str | None]:
         "nvtx": _installed("nvtx"),
         "cuda": torch.version.cuda,
         "hip": torch.version.hip,
-        "cudnn": str(torch.backends.cudnn.version()) if device.is_gpu else None,
+        "cudnn": str(torch.backends.cudnn.version()) if device.torch_device.type == "cuda" else None,
     }
 
 

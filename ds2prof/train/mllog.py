@@ -8,12 +8,12 @@ error rate as a ratio: lower is better, whatever the key says.
 
 With phase timers there are ``<phase>_time_total``, ``_count``, ``_min`` and ``_max`` for each rank, their values
 ``{"r": rank, "t": seconds}`` (a number for the count). NVIDIA's tags are ``fwd_time`` and so on; these have the names
-of our phases, which are cut differently: their forward pass holds the loss.
+of our phases.
 
 What is logged is what was done. ``cache_clear`` is false, since nothing here can empty the caches of the system.
 ``rnnt`` has rules of its own in rulesets 1.0.0 to 3.1.0 of MLCommons' checker, which a run of it on LibriSpeech can
-meet. DeepSpeech2 was never one of the benchmarks that the checker knows (it left before the checker came): its log
-meets the general rules, and ``submission_benchmark`` is refused as unknown.
+meet. For DeepSpeech2 the checker has none: its log meets the general rules (``common.yaml``), and then the checker
+refuses the unknown ``submission_benchmark`` and stops, for it has no file of rules by that name.
 
 A run that is gone on with adds a sequence of its own to the file. The checker refuses such a file, for MLPerf has no
 resumed runs.
@@ -70,7 +70,7 @@ class Submission:
 
 
 def benchmark_of(preset: Preset) -> str:
-    """What MLPerf calls the preset's task; DeepSpeech2 is called ``speech_recognition``, as in its first round."""
+    """What MLPerf calls the preset's task; DeepSpeech2 is ``speech_recognition``."""
     return "rnnt" if isinstance(preset.model, TransducerConfig) else "speech_recognition"
 
 

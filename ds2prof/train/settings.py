@@ -259,8 +259,8 @@ def _iterations(options: Options, window: Window) -> int:
 
 
 def _of_rank(path: Path | None, rank: int | None) -> Path | None:
-    """``path`` with the rank in its name, before the endings."""
-    if path is None or rank is None:
+    """``path`` with the rank in its name, before the endings; as it is where whoever gave it has seen to that."""
+    if path is None or rank is None or f"_rank{rank}." in path.name:
         return path
     stem, dot, endings = path.name.partition(".")
     return path.with_name(f"{stem}_rank{rank}{dot}{endings}")

@@ -100,13 +100,12 @@ def synthetic_batches(
         UsageError: the batches of all ranks are larger than the corpus.
     """
     model = preset.model
-    by_ctc = isinstance(model, ModelConfig)
     return SyntheticSpeech(
         preset.speech,
         batch_size,
         input_bins=model.input_bins if isinstance(model, ModelConfig) else model.input_features,
         vocabulary=model.vocabulary,
-        blank=0 if by_ctc else model.blank,
+        blank=0 if isinstance(model, ModelConfig) else model.blank,
         seed=seed,
         pin_memory=pin_memory,
         rank=0 if ranks is None else ranks.rank,

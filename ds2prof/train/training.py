@@ -155,6 +155,7 @@ class Training:
             while True:
                 ended = self._between_steps()
                 if ended is not None:
+                    self._tell_times()
                     return ended
                 if state.steps == self.steps_of_epoch:
                     break

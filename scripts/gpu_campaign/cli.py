@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         request = requested(arguments)
         context = _context(request)
         if request.dry_run:
-            print("\n".join(shown(parts(context, request.chosen), context.work)))
+            print("\n".join(shown(parts(context, request.chosen), context.work, total_s=60 * request.minutes)))
             return 0
         return campaign(request, context)
     except Ds2profError as error:
@@ -156,16 +156,16 @@ def _context(request: Request) -> Context:
     )
 
 
-def shown(planned: Sequence[Part], work: Path) -> Iterator[str]:
+def shown(planned: Sequence[Part], work: Path, *, total_s: float) -> Iterator[str]:
     """The parts with their shares of the time and their commands, ready to be pasted."""
     weights = sum(part.weight for part in planned if part.skipped is None) or 1.0
     for part in planned:
-        share = (
-            f"{100 * part.weight / weights:.0f} % of the time" if part.skipped is None else f"skipped: {part.skipped}"
-        )
-        yield f"# {part.name}: {part.title}; {share}"
+        share = part.weight / weights
+        told = f"{100 * share:.0f} % of the time" if part.skipped is None else f"skipped: {part.skipped}"
+        yield f"# {part.name}: {part.title}; {told}"
         for step in part.steps if part.skipped is None else ():
-            yield shlex.join(step.command) + (f" > {shlex.quote(str(work / step.stdout))}" if step.stdout else "")
+            command = shlex.join(step.within(share * total_s).command)
+            yield command + (f" > {shlex.quote(str(work / step.stdout))}" if step.stdout else "")
 
 
 def campaign(request: Request, context: Context) -> int:

@@ -88,11 +88,16 @@ class Context:
         frames = self.frames(batch_size)
         return sum(frames[start:stop]) if stop <= len(frames) else None
 
+    @property
+    def devices(self) -> list[dict[str, Any]] | None:
+        """What PyTorch says of the GPUs; None before it was asked."""
+        return (self.probe or {}).get("devices")
+
     def lacks_precision(self, precision: str) -> str | None:
         """Why the GPU does not compute in ``precision``; None where it does, or is not known yet."""
-        for device in (self.probe or {}).get("devices", ())[:1]:
+        for device in (self.devices or [])[:1]:
             capability = tuple(int(number) for number in device["compute_capability"].split("."))
-            if precision != "fp32" and capability < _FIRST_BF16_TF32_CAPABILITY:
+            if precision in ("bf16", "tf32") and capability < _FIRST_BF16_TF32_CAPABILITY:
                 return f"{device['name']} is older than Ampere and has no {precision}"
         return None
 

@@ -20,6 +20,8 @@ from gpu_campaign.plan import Done, Learned
 _KERNEL_EVENT: Final = re.compile(rb'"cat": ?"kernel"')
 _CHUNK_BYTES: Final = 1 << 20
 _LAUNCH_ROW: Final = re.compile(rb'(?m)^"\d+",')
+_COMPARED: Final = re.compile(r"(?m)^\|(?:[^|\n]*\|){5} ([\d.]+) \| ([\d.]+) to ([\d.]+) \|")
+"""Of a row: the ratio, and where its interval begins and ends."""
 _NO_COUNTERS: Final = (
     "read hardware counters",
     "ERR_NVGPUCTRPERM",
@@ -61,6 +63,72 @@ def trace(path: Path, *, batch_size: int, frames: int | None) -> Lesson:
         if kernels and frames:
             learned.launches[batch_size] = kernels / frames
         return f"{kernels:,} kernels" if kernels else None
+
+    return learn
+
+
+def kernels(path: Path) -> Lesson:
+    """How many kernels a trace holds, and nothing for later steps: it is of another workload."""
+
+    def learn(_learned: Learned, done: Done) -> str | None:
+        count = kernels_in(path) if done.status == "delivered" else 0
+        return f"{count:,} kernels" if count else None
+
+    return learn
+
+
+def comparison(log: Path) -> Lesson:
+    """What the rows of the comparison with the ancestor say, those too of one that was stopped."""
+
+    def learn(_learned: Learned, _done: Done) -> str | None:
+        rows = [[float(text) for text in row] for row in _COMPARED.findall(log.read_text(encoding="utf-8"))]
+        if not rows:
+            return None
+        ratios = [ratio for ratio, _, _ in rows]
+        faster = sum(low > 1 for _, low, _ in rows)
+        return (
+            f"the ancestor takes {min(ratios):.2f} to {max(ratios):.2f} times as long; "
+            f"ours is faster beyond its interval in {faster} of {len(rows)}"
+        )
+
+    return learn
+
+
+def deepmark(path: Path) -> Lesson:
+    """The batch size and the rate of a DeepMark measurement."""
+
+    def learn(_learned: Learned, done: Done) -> str | None:
+        if done.status != "delivered":
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        largest = (found["search"].get("largest") or {}).get("batch_size")
+        besides = f", largest {largest}" if largest else ""
+        return f"batch {found['batch_size']}{besides}: {found['audio_s_per_s']:.1f} audio s/s by the {found['clock']}"
+
+    return learn
+
+
+def latency(path: Path) -> Lesson:
+    """The median latency at each batch size."""
+
+    def learn(_learned: Learned, done: Done) -> str | None:
+        if done.status != "delivered":
+            return None
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        known = [(row["batch_size"], row["p50_ms"]) for row in rows if row["p50_ms"] is not None]
+        return ", ".join(f"batch {size}: median {median_ms:.1f} ms" for size, median_ms in known) or None
+
+    return learn
+
+
+def bandwidth(path: Path) -> Lesson:
+    """The bus bandwidth at the largest size."""
+
+    def learn(_learned: Learned, done: Done) -> str | None:
+        if done.status != "delivered":
+            return None
+        row = max(json.loads(path.read_text(encoding="utf-8"))["rows"], key=lambda each: each["size_bytes"])
+        return f"{row['bus_bytes_per_s'] / 1e9:.1f} GB/s on the bus at {row['size_bytes']:,} bytes"
 
     return learn
 

@@ -16,14 +16,17 @@ from gpu_campaign.commands import NEEDS_GPU, captured, ds2prof, training
 from gpu_campaign.context import EARLIEST, Context
 from gpu_campaign.counters import QUICK_LAUNCHES, nsight
 from gpu_campaign.plan import MEASUREMENTS, RECORDS, REPORTS, Learned, Part, Step
+from gpu_campaign.workloads import allreduce, ancestor, deepmark, latency, presets
 
 NEEDS_MSGSPEC: Final = (
     "reading traces needs the package msgspec, which this Python lacks; the files can be read elsewhere"
 )
-PRECISIONS: Final = {"cuda": ("fp32", "bf16", "tf32"), "cpu": ("fp32", "bf16")}
-"""Device -> the precisions that throughput is taken in; TF32 is a GPU's alone."""
+PRECISIONS: Final = {"cuda": ("fp32", "bf16", "tf32", "fp16"), "cpu": ("fp32", "bf16")}
+"""Device -> the precisions that throughput is taken in; TF32 and the scaling of FP16 are a GPU's alone."""
 _RUN_LENGTH: Final = {"cuda": (30, 10), "cpu": (6, 2)}
 """Device -> iterations of a throughput run, and how many of them are warm-up."""
+ENV_TEST_DEVICE: Final = "DS2PROF_GPU_TESTS_ON"
+"""What has the tests in tests/gpu that only compute run on another device, for a rehearsal."""
 _TRACED: Final = 4
 _TRACED_IN_DETAIL: Final = 2
 _CALIBRATIONS: Final = {
@@ -134,14 +137,22 @@ def _smi(context: Context) -> Part:
 
 
 def _tests(context: Context) -> Part:
+    """The slow ones, which compile or start training, come by themselves: they may not fit."""
     title = "the tests that need a GPU"
     if not context.has_module("pytest"):
-        return Part("tests", title, 16, skipped="this Python lacks the package pytest")
-    file = f"{RECORDS}/tests.xml"
+        return Part("tests", title, 20, skipped="this Python lacks the package pytest")
+    steps = (_tested(context, "tests", "not slow"), _tested(context, "tests-slow", "slow"))
+    return Part("tests", title, 20, steps)
+
+
+def _tested(context: Context, name: str, marked: str) -> Step:
+    file = f"{RECORDS}/{name}.xml"
     options = ("-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={context.work / file}")
-    command = (context.python, "-m", "pytest", "tests/gpu", *options)
-    learn = lessons.tests(context.work / f"{RECORDS}/tests.log")
-    return Part("tests", title, 16, (Step("tests", command, (file,), 1, learn=learn),))
+    command = (context.python, "-m", "pytest", "tests/gpu", "-m", marked, *options)
+    learn = lessons.tests(context.work / f"{RECORDS}/{name}.log")
+    # A rehearsal has the tests of training run on the host: they are right, or wrong, there too.
+    environ = () if context.on_gpu else ((ENV_TEST_DEVICE, context.device),)
+    return Step(name, command, (file,), 1, learn=learn, environ=environ)
 
 
 def _nsys(context: Context) -> Part:
@@ -226,11 +237,16 @@ def _view(context: Context, name: str, by: str, *, against: str | None = None) -
 PARTS: Final[dict[str, Callable[[Context], Part]]] = {
     "doctor": _doctor,
     "throughput": _throughput,
+    "ancestor": ancestor,
+    "presets": presets,
     "torch": _torch,
     "nsight": nsight,
     "memory": _memory,
     "smi": _smi,
     "tests": _tests,
+    "deepmark": deepmark,
+    "latency": latency,
+    "allreduce": allreduce,
     "nsys": _nsys,
     "calibrate": _calibrate,
     "read": _read,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 Status = Literal["delivered", "failed", "skipped"]
@@ -60,6 +60,10 @@ def _no_estimate(_learned: Learned) -> float | None:
     return None
 
 
+def _no_words(_time_s: float) -> tuple[str, ...]:
+    return ()
+
+
 def _no_lesson(_learned: Learned, _done: Done) -> str | None:
     return None
 
@@ -80,6 +84,7 @@ class Step:
         expects_s: how long it will take, as far as that can be told by then.
         learn: what its end teaches; gives its result in a few words.
         environ: variables of its own.
+        cut: words added to the command that fit it into so many seconds, of one that can measure more or less.
     """
 
     name: str
@@ -93,6 +98,11 @@ class Step:
     expects_s: Callable[[Learned], float | None] = _no_estimate
     learn: Callable[[Learned, Done], str | None] = _no_lesson
     environ: tuple[tuple[str, str], ...] = ()
+    cut: Callable[[float], tuple[str, ...]] = _no_words
+
+    def within(self, time_s: float) -> Step:
+        """The step, its command cut to ``time_s``."""
+        return replace(self, command=(*self.command, *self.cut(time_s)))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Who gets how much of the time. Parts take turns, each with a share of what is left, by weight.
 
 What a part leaves unused falls to those behind it. A step begins only if the time that is left to its part covers what
-it is known to take: by what was learned of it, else by the longest step of its part so far. What was put off for want
-of time, and what was stopped, has a second turn at the end, with all that is left then.
+it is known to take: by what was learned of it, else by the longest step of its part so far. One that can measure more
+or less is told how long it has. What was put off for want of time, and what was stopped, has a second turn at the end,
+with all that is left then.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ def step_done(step: Step, each: PartDone, setting: Setting, *, left_s: float, le
         about = f", and it takes about {expected_s:.0f} s" if expected_s > max(left_s, 0) else ""
         reason = f"{max(left_s, 0):.0f} s were left for it{about}"
         return Done(step.name, "skipped", reason, command=step.command, late=True)
+    step = step.within(left_s)
     try:
         done = _run(step, setting, limit_s=left_s, told=told)
         if done.status == "delivered" and step.sidecar_of is not None:

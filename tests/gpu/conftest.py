@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from ds2prof.machine import find_machine
 from tests.gpu.support import ROOT, Run, ds2prof
 
 _LIMIT_S = 300
+_ENV_DEVICE = "DS2PROF_GPU_TESTS_ON"
+# Read when cuBLAS is first used: results that are the same each time need workspaces that are.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +29,26 @@ def cuda() -> Any:
     if not torch.cuda.is_available():
         pytest.skip(f"PyTorch {torch.__version__} sees no GPU")
     return torch
+
+
+@pytest.fixture(scope="session")
+def _trains_on(request: pytest.FixtureRequest) -> str:
+    """The device's name: a CUDA GPU, or what DS2PROF_GPU_TESTS_ON says, to rehearse the tests that only compute."""
+    named = os.environ.get(_ENV_DEVICE)
+    if named is None:
+        request.getfixturevalue("cuda")
+    return named or "cuda"
+
+
+@pytest.fixture
+def place(_trains_on: str) -> Any:
+    """The device that is trained on, computing float32 in full."""
+    pytest.importorskip("torch")
+    from ds2prof.train.device import open_device
+
+    device = open_device(_trains_on)
+    device.prepare("fp32")
+    return device
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,10 @@ import csv
 import gzip
 import json
 import sys
+import warnings
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,3 +170,23 @@ def memory_sums(path: Path) -> tuple[dict[tuple[int, str, str], int], dict[tuple
                 parts[key] += int(row["size_bytes"])
     moments = {key: size for key, size in allocated.items() if not key[1].startswith("layer_")}
     return {key: parts[key] for key in moments}, moments
+
+
+@contextmanager
+def waiting_refused(torch: Any) -> Iterator[None]:
+    """A context in which PyTorch raises where the host would wait for a CUDA device, as far as it notices.
+
+    It notices copies from and to pageable memory, values that are asked for, and results whose size the device decides.
+    Without such a device nothing is watched.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
