@@ -41,6 +41,7 @@ benchmark: environment  ## readers and commands against what bounds them and aga
 	@$(PYTHON) benchmarks/readers.py
 	@echo; $(PYTHON) benchmarks/commands.py
 	@echo; $(PYTHON) benchmarks/sqlite_exports.py
+	@echo; $(PYTHON) benchmarks/ancestor_training.py
 	@echo; $(PYTHON) benchmarks/peers_kineto.py $(if $(HTA),--hta "$(HTA)" --peer-mb 227)
 
 fuzz: environment  ## feed a parser damaged files: make fuzz MINUTES=10 PARSER=ncu_csv (or PARSER=all, one after another)

@@ -11,11 +11,14 @@ usage: scripts/gpu_campaign.sh OUTPUT_FOLDER [options]
 Runs what a GPU machine can tell, most valuable first, with what is installed there and without a network: one part after
 another, each with a share of the time; what fails or overruns its share does not keep the rest from being run.
 
-  doctor      what works on this machine            memory      allocations by what they are for
-  throughput  training without a profiler           smi         utilization of GPU and host, sampled
-  torch       PyTorch's traces, lean and in detail  tests       the tests that need a GPU
-  nsight      hardware counters by Nsight Compute   nsys        the timeline by Nsight Systems
-  calibrate   what capturing costs                  read        what ds2prof reads in the measurements
+  doctor      what works on this machine            tests       the tests that need a GPU
+  throughput  training without a profiler           deepmark    DeepMark's protocol, fastest and largest batch
+  ancestor    against the ancestor's structure      latency     how long a batch takes to become text
+  presets     every preset: trace and throughput    allreduce   how fast several GPUs add up tensors
+  torch       PyTorch's traces, lean and in detail  nsys        the timeline by Nsight Systems
+  nsight      hardware counters by Nsight Compute   calibrate   what capturing costs
+  memory      allocations by what they are for      read        what ds2prof reads in the measurements
+  smi         utilization of GPU and host, sampled
 
   --minutes N              the time for all of it (default: 15)
   --max-files K            no more than K files: results are packed into archives of at most 15 MiB

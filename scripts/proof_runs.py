@@ -125,11 +125,12 @@ def killed(
 
 
 def _kill(command: list[str], folder: Path, *, checkpoint: int, then_s: float) -> None:
-    """Starts a run and kills it so many seconds behind a checkpoint.
+    """Starts a run and kills it so many seconds behind a checkpoint, which must be one that it wrote itself.
 
     Raises:
         ProofError: it ended by itself.
     """
+    checkpoint = max(checkpoint, _last_step(folder) + 1)
     with log_of(folder).open("a") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
         try:
             while _last_step(folder) < checkpoint and process.poll() is None:

@@ -29,6 +29,7 @@ from gpu_campaign.schedule import Setting, carried_out, step_done
 
 from ds2prof.cli.run import command as run_command
 from ds2prof.measurements import CALIBRATION_NAME
+from ds2prof.train.presets import PRESETS
 from tests.launch_support import NEW, NO_GPU, SMI, executable
 
 QUICK = Grace(after_int_s=0.3, after_term_s=0.3, after_end_s=0.2)
@@ -381,9 +382,9 @@ def test_no_two_steps_share_a_name_or_a_file(tmp_path: Path, root: Path) -> None
 
 def test_both_ends_of_the_sweep_come_first_in_every_precision(tmp_path: Path, root: Path) -> None:
     names = [step.name.removeprefix("throughput-") for step in steps_of(gpu_context(tmp_path, root), "throughput")]
-    assert names[:3] == ["bs32-fp32", "bs32-bf16", "bs32-tf32"]
-    assert names[3:6] == ["bs4-fp32", "bs4-bf16", "bs4-tf32"]
-    assert sorted(names[6:]) == ["bs8-bf16", "bs8-fp32", "bs8-tf32"]
+    assert names[:4] == ["bs32-fp32", "bs32-bf16", "bs32-tf32", "bs32-fp16"]
+    assert names[4:8] == ["bs4-fp32", "bs4-bf16", "bs4-tf32", "bs4-fp16"]
+    assert sorted(names[8:]) == ["bs8-bf16", "bs8-fp16", "bs8-fp32", "bs8-tf32"]
 
 
 def test_the_shortest_and_the_typical_iteration_are_found_among_the_first_ones(tmp_path: Path, root: Path) -> None:
@@ -423,8 +424,9 @@ def test_every_capture_is_one_that_ds2prof_run_takes(
 def test_a_rehearsal_says_of_each_part_that_needs_a_gpu_why_it_is_skipped(tmp_path: Path, root: Path) -> None:
     context = gpu_context(tmp_path, root, device="cpu", preset="tiny")
     skipped = {part.name: part.skipped for part in parts(context) if part.skipped}
-    assert set(skipped) == {"nsight", "nsys"}
-    assert all("GPU" in reason for reason in skipped.values())
+    assert set(skipped) == {"nsight", "nsys", "ancestor"}
+    assert all("GPU" in skipped[name] for name in ("nsight", "nsys"))
+    assert "a host takes minutes" in skipped["ancestor"]
     assert "tf32" not in " ".join(step.name for step in steps_of(context, "throughput"))
 
 
@@ -460,7 +462,108 @@ def test_a_gpu_that_lacks_a_precision_is_not_asked_for_it(tmp_path: Path, root: 
         "throughput-bs4-fp32": None,
         "throughput-bs4-bf16": "Tesla V100 is older than Ampere and has no bf16",
         "throughput-bs4-tf32": "Tesla V100 is older than Ampere and has no tf32",
+        "throughput-bs4-fp16": None,
     }
+
+
+def test_every_preset_is_traced_before_the_first_is_timed(tmp_path: Path, root: Path) -> None:
+    steps = steps_of(gpu_context(tmp_path, root), "presets")
+    traced = [step.name.removeprefix("preset-") for step in steps[: len(PRESETS)]]
+    assert sorted(traced) == sorted(PRESETS)
+    assert traced[-1] == "tbd", "other parts have that"
+    assert traced.index("rnnt") < traced.index("tbd-gru"), "an ancestor comes before a variant"
+    assert [step.name for step in steps[len(PRESETS) :]] == [f"preset-{name}-throughput" for name in traced]
+    assert all("--layers" in step.command for step in steps[: len(PRESETS)])
+
+
+def test_presets_are_timed_at_their_own_batch_size_where_the_gpu_has_room(tmp_path: Path, root: Path) -> None:
+    def sizes(memory_gib: int) -> dict[str, str]:
+        device = {"name": "GPU", "compute_capability": "9.0", "memory_bytes": memory_gib << 30}
+        context = gpu_context(tmp_path, root, probe={"frames": {}, "packages": {}, "devices": [device]})
+        timed = [step for step in steps_of(context, "presets") if step.name.endswith("throughput")]
+        return {step.name: step.command[step.command.index("--batch-size") + 1] for step in timed}
+
+    assert sizes(140)["preset-rnnt-throughput"] == "64"
+    assert set(sizes(16).values()) == {"4"}
+
+
+def test_what_the_benchmarks_are_told_is_understood(tmp_path: Path, root: Path) -> None:
+    """The options that are given exist: each command line is taken apart, and nothing is run."""
+    from ds2prof.cli.bench_allreduce import command as allreduce
+    from ds2prof.cli.bench_deepmark import command as deepmark
+    from ds2prof.cli.bench_latency import command as latency
+
+    seen = []
+    for device in ("cuda", "cpu"):
+        context = gpu_context(tmp_path, root, device=device)
+        for name, command in (("deepmark", deepmark), ("latency", latency), ("allreduce", allreduce)):
+            for step in steps_of(context, name):
+                words = list(step.within(100.0).command)
+                arguments = words[words.index("bench") + 2 :]
+                with command.make_context(name, arguments) as parsed:
+                    seen.append((name, parsed.params["device"]))
+    assert len(set(seen)) == 6
+
+
+def test_the_comparison_with_the_ancestor_is_understood(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from benchmarks.ancestor_training import arguments
+
+    for step in steps_of(gpu_context(tmp_path, root), "ancestor"):
+        words = step.within(100.0).command
+        monkeypatch.setattr(sys, "argv", list(words[1:]))
+        asked = arguments()
+        assert asked.precision == ["fp32", "bf16"]
+        assert asked.batches == [4, 8, 16, 24, 32]
+        assert asked.json == tmp_path / "work" / step.files[0]
+
+
+@pytest.mark.parametrize(("time_s", "turns"), [(10.0, "3"), (60.0, "3"), (110.0, "9"), (1000.0, "15")])
+def test_the_comparison_with_the_ancestor_takes_the_turns_that_fit(
+    tmp_path: Path, root: Path, time_s: float, turns: str
+) -> None:
+    first, _ = steps_of(gpu_context(tmp_path, root), "ancestor")
+    assert first.cut(time_s) == ("--steps", turns)
+    assert first.expects_s(Learned()) == 50.0
+
+
+def test_searches_and_latencies_end_within_their_time(tmp_path: Path, root: Path) -> None:
+    context = gpu_context(tmp_path, root)
+    (search,) = (step for step in steps_of(context, "deepmark") if step.name.endswith("search"))
+    assert search.cut(100.0) == ("--search-s", "18")  # two searches of twice that at most, and the pass
+    latency, *_ = steps_of(context, "latency")
+    assert latency.cut(100.0) == ("--most-s", "26")  # three batch sizes
+
+
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [([{}], "it takes two GPUs, and PyTorch sees 1"), ([{}, {}], None), (None, None)],
+)
+def test_tensors_are_added_up_where_there_are_several_gpus(
+    tmp_path: Path, root: Path, devices: list[dict[str, Any]] | None, reason: str | None
+) -> None:
+    probe: dict[str, Any] = {"frames": {}, "packages": {}}
+    (part,) = parts(
+        gpu_context(tmp_path, root, probe=probe | ({} if devices is None else {"devices": devices})), ["allreduce"]
+    )
+    assert part.skipped == reason
+    assert len(part.steps) == (1 if reason is None else 0)
+
+
+def test_tests_of_training_run_on_the_host_in_a_rehearsal_alone(tmp_path: Path, root: Path) -> None:
+    quick, slow = steps_of(gpu_context(tmp_path, root, device="cpu"), "tests")
+    assert quick.environ == slow.environ == (("DS2PROF_GPU_TESTS_ON", "cpu"),)
+    assert (root / "tests" / "gpu" / "conftest.py").read_text().count('"DS2PROF_GPU_TESTS_ON"') == 1
+    assert [step.environ for step in steps_of(gpu_context(tmp_path, root), "tests")] == [(), ()]
+
+
+def test_a_step_is_told_how_long_it_has(tmp_path: Path) -> None:
+    step = shell("cut", 'echo "$0 $@"', cut=lambda time_s: ("--most-s", f"{time_s:.0f}"))
+    (part,) = carried(tmp_path / "work", Part("a", "", 1, (step,)), total_s=1000)
+    assert part.steps[0].command[-2:] == ("--most-s", "950")
+    assert (tmp_path / "work" / "records" / "cut.log").read_text() == "--most-s 950\n"
 
 
 def test_where_counters_are_known_to_be_forbidden_none_is_tried(tmp_path: Path, root: Path) -> None:
@@ -553,6 +656,52 @@ def test_a_launch_costs_what_the_capture_took_beyond_its_start(tmp_path: Path) -
     note = lessons.counters(table, tmp_path / "log", batch_size=4)(learned, delivered(12.0))
     assert learned.counters_s == pytest.approx(1.0)
     assert note == "2 launches, 1000.0 ms each"
+
+
+def test_the_comparison_says_how_many_times_as_long_the_ancestor_takes(tmp_path: Path) -> None:
+    log = tmp_path / "ancestor.log"
+    log.write_text(
+        "H200, 8 threads\n\n| part | precision | batch | ancestor ms | ours ms | ratio | 95 % interval | turns |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+        "| step | fp32 | 4 | 120.0 | 100.0 | 1.200 | 1.150 to 1.250 | 5 |\n"
+        "| front end | bf16 | 32 | 9.9 | 10.0 | 0.990 | 0.980 to 1.010 | 5 |\n"
+    )
+    stopped = Done("step", "failed", "stopped")
+    said = "the ancestor takes 0.99 to 1.20 times as long; ours is faster beyond its interval in 1 of 2"
+    assert lessons.comparison(log)(Learned(), stopped) == said
+    log.write_text("nothing yet\n")
+    assert lessons.comparison(log)(Learned(), stopped) is None
+
+
+def test_a_row_of_the_comparison_is_one_that_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from benchmarks.ancestor_training import Row
+
+    log = tmp_path / "ancestor.log"
+    row = Row("front end", "fp32", 4, ours_ms=[10.0, 10.0, 10.0], ancestor_ms=[15.0, 15.0, 15.0])
+    log.write_text(f"{row.markdown()}\n")
+    assert "1.50 to 1.50 times as long" in (lessons.comparison(log)(Learned(), delivered()) or "")
+    assert row.facts()["ancestor_ms"] == [15.0, 15.0, 15.0]
+
+
+def test_benchmarks_are_told_in_a_few_words(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    found: dict[str, Any] = {"batch_size": 64, "audio_s_per_s": 512.34, "clock": "device events", "search": {}}
+    path.write_text(json.dumps(found))
+    assert lessons.deepmark(path)(Learned(), delivered()) == "batch 64: 512.3 audio s/s by the device events"
+    path.write_text(json.dumps({**found, "search": {"largest": {"batch_size": 900}}}))
+    assert (lessons.deepmark(path)(Learned(), delivered()) or "").startswith("batch 64, largest 900: ")
+    path.write_text(json.dumps({"rows": [{"batch_size": 1, "p50_ms": 3.21}, {"batch_size": 4, "p50_ms": None}]}))
+    assert lessons.latency(path)(Learned(), delivered()) == "batch 1: median 3.2 ms"
+    rows = [{"size_bytes": 1 << 20, "bus_bytes_per_s": 2e9}, {"size_bytes": 1 << 28, "bus_bytes_per_s": 4.2e11}]
+    path.write_text(json.dumps({"rows": rows}))
+    assert lessons.bandwidth(path)(Learned(), delivered()) == "420.0 GB/s on the bus at 268,435,456 bytes"
+
+
+def test_a_benchmark_that_failed_says_nothing(tmp_path: Path) -> None:
+    failed = Done("step", "failed", "stopped")
+    for lesson in (lessons.deepmark, lessons.latency, lessons.bandwidth, lessons.kernels):
+        assert lesson(tmp_path / "missing")(Learned(), failed) is None
 
 
 def test_the_last_line_of_the_tests_is_their_result(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import zipfile
 import pytest
 
 from ds2prof.errors import ReadError
-from ds2prof.speech.unpacking import Limits, unpack
+from ds2prof.speech.unpacking import unpack
+from ds2prof.speech.unpacking_folder import Limits
 from tests.download_support import put, special, tar_of, zip_of
 
 MEMBERS = {"speech/a.wav": b"a" * 3000, "speech/text/b.txt": b"WORDS"}

@@ -24,7 +24,8 @@ from ds2prof.speech.corpora import Archive, Corpus
 from ds2prof.speech.corpora_layout import LaidOut, lay_out
 from ds2prof.speech.fetching import Manner, NoRoomError, alone, fetch, fetch_text, verify_given
 from ds2prof.speech.fetching_checks import Digests
-from ds2prof.speech.unpacking import Limits, unpack
+from ds2prof.speech.unpacking import unpack
+from ds2prof.speech.unpacking_folder import Limits
 from ds2prof.units import format_bytes
 
 _LINK: Final = re.compile(r"""href\s*=\s*["']([^"'<>/?#]{1,250}\.(?:tgz|tar\.gz))["']""", re.IGNORECASE)

@@ -64,7 +64,7 @@ class Differences:
     listed: int
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
-        """The differences by their names."""
+        """The differences by their names; files that cannot be read have a place only where there are some."""
         named = {"missing": self.missing, "changed": self.changed, "unreadable": self.unreadable, "extra": self.extra}
         return {kind: paths for kind, paths in named.items() if paths or kind != "unreadable"}
 

@@ -50,8 +50,9 @@ class Ranks:
 
     def gradients_stay(self, network: nn.Module) -> AbstractContextManager[Any]:
         """A context in which backward passes add to this rank's gradients without averaging them among the ranks."""
-        if isinstance(network, nn.parallel.DistributedDataParallel):
-            return cast("AbstractContextManager[Any]", network.no_sync())
+        inside = getattr(network, "_orig_mod", network)  # what torch.compile wraps
+        if isinstance(inside, nn.parallel.DistributedDataParallel):
+            return cast("AbstractContextManager[Any]", inside.no_sync())
         return nullcontext()
 
     def any(self, yes: Tensor) -> bool:
@@ -78,6 +79,13 @@ class Ranks:
         found: list[Any] = [None] * self.world_size
         torch.distributed.all_gather_object(found, value)
         return found
+
+    @torch.no_grad()
+    def share_buffers(self, model: nn.Module) -> None:
+        """Gives every rank rank 0's buffers: the statistics of batch normalization, which each has moved by itself."""
+        if self.several:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def wait(self) -> None:
         """Returns when every rank has come here."""

@@ -47,15 +47,27 @@ def train_step(work: Workload, batches: Iterator[Batch], log: StepLog) -> bool:
             work.scaler.unscale_(work.optimizer)
         clip_gradients(work.model, work.preset.optimizer)
     with work.phase("optimizer"):
-        if work.scaler is None:
-            work.optimizer.step()
-        else:
-            work.scaler.step(work.optimizer)
-            work.scaler.update()
+        taken = _optimizer_step(work)
         work.optimizer.zero_grad()
-        if work.average is not None:
+        if taken and work.average is not None:
             work.average.update(work.model)
-    return True
+    return taken
+
+
+def _optimizer_step(work: Workload) -> bool:
+    """Whether the optimizer took its step: the scaler of fp16 keeps it from one whose gradients are not finite."""
+    if work.scaler is None:
+        work.optimizer.step()
+        return True
+    taken: list[bool] = []
+    # The scaler does not say what it has decided, and to look at its scale would be one more wait for the device.
+    hook = work.optimizer.register_step_post_hook(lambda *_: taken.append(True))
+    try:
+        work.scaler.step(work.optimizer)
+    finally:
+        hook.remove()
+    work.scaler.update()
+    return bool(taken)
 
 
 def _gradients(work: Workload, batches: Iterator[Batch], log: StepLog) -> Tensor:

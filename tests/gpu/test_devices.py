@@ -1,4 +1,4 @@
-"""What a GPU says of itself: the time between two moments, its memory, and DeepMark's times, which are taken from it."""
+"""What a GPU says of itself: the time between two moments, its memory, and DeepMark's times, which come from it."""
 
 from __future__ import annotations
 

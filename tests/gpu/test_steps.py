@@ -1,4 +1,4 @@
-"""Steps on a GPU in all their forms: optimizers, fp16's scaling, replayed and compiled networks, a host that goes on."""
+"""Steps on a GPU: optimizers, fp16's scaling, replayed and compiled networks, a host that goes on."""
 
 from __future__ import annotations
 
