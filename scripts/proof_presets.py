@@ -3,8 +3,8 @@
 
     python scripts/proof_presets.py [PRESET...]      all of them where none is named
 
-For each preset one line: its parameters, the seconds of the run, and the iterations that its trace holds. Exits with 1
-if a run fails or a trace does not hold exactly iterations 1 to 3, each with all seven phases. Utterances are two seconds
+For each preset one line: its parameters, the seconds of the run, and the iterations that its trace holds. Exits with
+1 if a run fails or a trace does not hold exactly iterations 1 to 3 and all seven phases. Utterances are two seconds
 long, so that the largest networks take seconds a step on a host.
 """
 

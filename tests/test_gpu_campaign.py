@@ -552,11 +552,9 @@ def test_tensors_are_added_up_where_there_are_several_gpus(
     assert len(part.steps) == (1 if reason is None else 0)
 
 
-def test_tests_of_training_run_on_the_host_in_a_rehearsal_alone(tmp_path: Path, root: Path) -> None:
-    quick, slow = steps_of(gpu_context(tmp_path, root, device="cpu"), "tests")
-    assert quick.environ == slow.environ == (("DS2PROF_GPU_TESTS_ON", "cpu"),)
-    assert (root / "tests" / "gpu" / "conftest.py").read_text().count('"DS2PROF_GPU_TESTS_ON"') == 1
-    assert [step.environ for step in steps_of(gpu_context(tmp_path, root), "tests")] == [(), ()]
+def test_slow_tests_come_last_and_are_none_of_a_rehearsals(tmp_path: Path, root: Path) -> None:
+    assert [step.name for step in steps_of(gpu_context(tmp_path, root), "tests")] == ["tests", "tests-slow"]
+    assert [step.name for step in steps_of(gpu_context(tmp_path, root, device="cpu"), "tests")] == ["tests"]
 
 
 def test_a_step_is_told_how_long_it_has(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from ds2prof.train.settings import Settings
 from ds2prof.train.workload import Workload
 from tests.train_support import (
     FakeNvtx,
-    RecordingDevice,
     RecordingBatches,
+    RecordingDevice,
     host,
     nano_settings,
     nano_workload,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -27,6 +26,7 @@ from typing import IO, Final
 from ds2prof.errors import Ds2profError
 from ds2prof.speech.fetching_checks import DigestError, Digests, check_kind, verify
 from ds2prof.speech.fetching_http import Answer, BrokenError, RefusedError, StaleError, asking, check_url, translated
+from ds2prof.speech.fetching_part import Part
 from ds2prof.units import format_bytes
 
 _PIECE_BYTES: Final = 1 << 18
@@ -106,6 +106,7 @@ def fetch(source: Source, folder: Path, *, manner: Manner | None = None) -> Path
     Raises:
         Ds2profError: no mirror delivered it, it lies there and is another one, or the disk has no room for it.
         UsageError: an address cannot be fetched from.
+        OSError: the disk cannot be written to.
     """
     manner = manner or Manner()
     for url in source.urls:
@@ -117,9 +118,10 @@ def fetch(source: Source, folder: Path, *, manner: Manner | None = None) -> Path
             _verify_present(path, source)
             return path
         failures = []
+        part = Part(path, may_be_anyones=source.digests.known)
         for url in source.urls:
             try:
-                _from_mirror(url, source, _Part(path), manner)
+                _from_mirror(url, source, part, manner)
             except RefusedError as error:
                 failures.append(f"{url}: {error}")
                 manner.say(f"{url}: {error}")
@@ -185,56 +187,14 @@ def verify_given(path: Path, digests: Digests) -> None:
         raise Ds2profError(f"{path}: {error.strerror or error}") from None
 
 
-class _Part:
-    """The file as far as it is there."""
-
-    def __init__(self, path: Path) -> None:
-        self.whole = path
-        self.path = path.with_name(path.name + ".part")
-        self._note = path.with_name(path.name + ".part.json")
-
-    @property
-    def size_bytes(self) -> int:
-        """How much is there."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def known(self) -> tuple[str | None, str | None, int | None]:
-        """Address, validator and whole size of the version that is partly there."""
-        try:
-            found = json.loads(self._note.read_text(encoding="utf-8"))
-            url, validator, total = found["url"], found["validator"], found["total_bytes"]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            return None, None, None
-        right = isinstance(url, str) and isinstance(validator, str | None) and isinstance(total, int | None)
-        return (url, validator, total) if right else (None, None, None)
-
-    def note(self, url: str, validator: str | None, total_bytes: int | None) -> None:
-        """Writes down which version it is, before the first byte of it."""
-        about = {"url": url, "validator": validator, "total_bytes": total_bytes}
-        partial = self._note.with_name(self._note.name + ".new")
-        partial.write_text(json.dumps(about), encoding="utf-8")
-        partial.replace(self._note)
-
-    def discard(self) -> None:
-        """Forgets it."""
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def complete(self) -> None:
-        """Gives it its name."""
-        self.path.replace(self.whole)
-        self._note.unlink(missing_ok=True)
-
-
-def _from_mirror(url: str, source: Source, part: _Part, manner: Manner) -> None:
+def _from_mirror(url: str, source: Source, part: Part, manner: Manner) -> None:
     """Nothing; the file lies there, from this mirror.
 
     Raises:
         RefusedError: this mirror does not deliver it.
     """
-    failures = 0
+    failures, restarts, before = 0, 0, part.size_bytes
     while True:
-        before = part.size_bytes
         try:
             resumed = _receive(url, source, part, manner)
             _accept(part, source, resumed=resumed)
@@ -242,15 +202,18 @@ def _from_mirror(url: str, source: Source, part: _Part, manner: Manner) -> None:
         except BrokenError as error:
             if isinstance(error, StaleError):
                 part.discard()
-            failures = 1 if part.size_bytes >= before + _GAIN_BYTES else failures + 1
-            if failures >= manner.tries:
-                raise RefusedError(f"{error}; given up after {failures} tries in a row") from None
+            now = part.size_bytes
+            failures = 1 if now >= before + _GAIN_BYTES else failures + 1
+            restarts += now < before
+            before = now
+            if max(failures, restarts) >= manner.tries:
+                raise RefusedError(f"{error}; given up after {manner.tries} tries") from None
             pause_s = min(max(manner.pause_s * 2 ** (failures - 1), error.wait_s), manner.longest_pause_s)
             manner.say(f"{url}: {error}; trying again in {pause_s:.0f} s, {format_bytes(part.size_bytes)} are here")
             manner.sleep(pause_s)
 
 
-def _receive(url: str, source: Source, part: _Part, manner: Manner) -> bool:
+def _receive(url: str, source: Source, part: Part, manner: Manner) -> bool:
     """Whether bytes of an earlier try are in the file, which is as long as the server said.
 
     Raises:
@@ -264,29 +227,36 @@ def _receive(url: str, source: Source, part: _Part, manner: Manner) -> bool:
     with asking(
         url, start=start, validator=validator, timeout_s=manner.timeout_s, may_weaken=source.digests.known
     ) as answer:
-        total = answer.total_bytes
+        total, version = answer.total_bytes, answer.validator
         if answer.start:
-            _check_same(answer, known_total, validator)
-            total = total if total is not None else known_total
+            _check_same(answer, known_total, validator, digest_known=source.digests.known)
+            total, version = total if total is not None else known_total, version or validator
         _check_room(total, part.size_bytes if answer.start else 0, source, folder=part.path.parent, manner=manner)
         if not answer.start:
             part.discard()
-        part.note(url, answer.validator, total)
-        with part.path.open("ab") as file:
+        part.note(url, version, total)
+        with part.opened() as file:
             _copy(answer, file, source, total_bytes=total, manner=manner)
     if total is not None and part.size_bytes < total:
         raise BrokenError("the connection ended early")
     return answer.start > 0
 
 
-def _check_same(answer: Answer, known_total: int | None, validator: str | None) -> None:
+def _check_same(answer: Answer, known_total: int | None, validator: str | None, *, digest_known: bool) -> None:
+    """Nothing, if the rest that comes is of the version whose beginning is there.
+
+    Raises:
+        StaleError: it is not, or without a digest nothing says that it is.
+    """
     if known_total is not None and answer.total_bytes not in (None, known_total):
         raise StaleError("has a file of another size now")
     if validator is not None and answer.validator not in (None, validator):
         raise StaleError("has another version of the file now")
+    if not digest_known and answer.validator is None and (validator or "").startswith('"'):
+        raise StaleError("sends the rest of a file without its ETag, which has to be there")  # RFC 9110, 15.3.7
 
 
-def _beginning(url: str, source: Source, part: _Part) -> tuple[int, str | None]:
+def _beginning(url: str, source: Source, part: Part) -> tuple[int, str | None]:
     """The byte to go on from, and the version to ask for.
 
     Another mirror's copy, or one that has no validator, can only be joined where a published digest decides in the end.
@@ -310,6 +280,8 @@ def _copy(answer: Answer, file: IO[bytes], source: Source, *, total_bytes: int |
             return
         file.write(piece)
         done += len(piece)
+        if total_bytes is not None and done > total_bytes:
+            raise StaleError(f"sends more than the {total_bytes} bytes that it announced")
         if done > manner.largest_bytes:
             raise RefusedError(f"sends more than {format_bytes(manner.largest_bytes)}, which no file here has")
         lately.append((manner.clock_s(), done))
@@ -333,7 +305,7 @@ def _check_room(total_bytes: int | None, have_bytes: int, source: Source, *, fol
         )
 
 
-def _accept(part: _Part, source: Source, *, resumed: bool) -> None:
+def _accept(part: Part, source: Source, *, resumed: bool) -> None:
     """Nothing; what was received is what it should be, and has its name.
 
     Raises:
@@ -352,6 +324,8 @@ def _accept(part: _Part, source: Source, *, resumed: bool) -> None:
 
 
 def _verify_present(path: Path, source: Source) -> None:
+    if not path.is_file():
+        raise Ds2profError(f"{path}: is no file; remove it")
     try:
         check_kind(path)
         verify(path, source.digests, remembered=path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _PIECE_BYTES: Final = 1 << 20
+_NOTE_BYTES: Final = 1 << 16
 _LINE: Final = re.compile(r"([0-9a-f]{64})[ *]")
 _KINDS: Final = (
     ((".tar.gz", ".tgz"), 0, b"\x1f\x8b", "gzip archive"),
@@ -82,12 +83,14 @@ def verify(path: Path, published: Digests, *, remembered: Path | None = None) ->
         return
     first = trusted(remembered)
     if first is None:
-        assert found.sha256 is not None
         _check_whole(path, remembered.name)
-        _trust(remembered, found.sha256)
+        write_note(_note(remembered), f"{found.sha256}  {remembered.name}\n")
     elif found.sha256 != first:
         note = _note(remembered).name
-        raise DigestError(f"its SHA-256 is {found.sha256}, the first time it was {first} ({note})")
+        raise DigestError(
+            f"its SHA-256 is {found.sha256}, the first time it was {first} "
+            f"(where the change is known to be right, remove {note})"
+        )
 
 
 def digests_of(path: Path) -> Digests:
@@ -107,9 +110,8 @@ def trusted(path: Path) -> str | None:
         DigestError: the note of it is damaged.
     """
     note = _note(path)
-    try:
-        text = note.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    text = read_note(note)
+    if text is None:
         return None
     found = _LINE.match(text)
     if found is None:
@@ -134,11 +136,21 @@ def _check_whole(path: Path, name: str) -> None:
         raise DigestError(f"is damaged or not whole: {error}") from None
 
 
-def _trust(path: Path, sha256: str) -> None:
-    note = _note(path)
-    partial = note.with_name(note.name + ".new")
-    partial.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
-    partial.replace(note)
+def read_note(path: Path) -> str | None:
+    """What a small file beside a download says; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read(_NOTE_BYTES).decode("utf-8", "replace")
+
+
+def write_note(path: Path, text: str) -> None:
+    """Writes a small file beside a download, whole, and never through a link that lies there."""
+    partial = path.with_name(f"{path.name}.new")
+    partial.unlink(missing_ok=True)
+    with partial.open("x", encoding="utf-8") as file:
+        file.write(text)
+    partial.replace(path)
 
 
 def _note(path: Path) -> Path:

@@ -86,6 +86,8 @@ def check_url(url: str) -> None:
         raise UsageError(f"{url}: names no file of this machine; give file:///full/path")
     if scheme != "file" and not host:
         raise UsageError(f"{url}: names no host")
+    if scheme != "file" and "@" in urlsplit(url).netloc:
+        raise UsageError(f"{scheme}://{host}: a name and a password in an address are not sent; leave them out")
 
 
 @contextmanager
@@ -180,7 +182,7 @@ def _answer(stream: Body, status: int, headers: Message, *, start: int, page: bo
     if status == 206:
         found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != start:
-            raise StaleError(f"sent another range than was asked for ({headers.get('Content-Range')})")
+            raise StaleError(f"sent another range than was asked for ({headers.get('Content-Range', '')[:100]!r})")
         return Answer(stream, start, None if found[3] == "*" else int(found[3]), validator)
     if status != 200:
         raise RefusedError(f"answers with HTTP status {status}")
@@ -242,6 +244,7 @@ def _split(url: str) -> tuple[str, str, str] | None:
         return None
     try:
         parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
         return parts.scheme.lower(), parts.hostname or "", parts.path
     except ValueError:
         return None

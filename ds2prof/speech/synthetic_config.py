@@ -23,7 +23,7 @@ class SyntheticConfig:
         held: The number of the one utterance that stands in every place of every batch; None for all of them.
         order: ``bins`` (consecutive utterances together, the bins in an order of each epoch's own) or ``ascending``.
         frame_ms: From one frame to the next.
-        letters_per_label: DeepMark's labels are letters; how many of them a label stands for where it is a piece of text.
+        letters_per_label: How many of DeepMark's letters a label stands for where it is a piece of text.
     """
 
     length_divisor: int = 1

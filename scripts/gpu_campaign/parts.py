@@ -25,8 +25,6 @@ PRECISIONS: Final = {"cuda": ("fp32", "bf16", "tf32", "fp16"), "cpu": ("fp32", "
 """Device -> the precisions that throughput is taken in; TF32 and the scaling of FP16 are a GPU's alone."""
 _RUN_LENGTH: Final = {"cuda": (30, 10), "cpu": (6, 2)}
 """Device -> iterations of a throughput run, and how many of them are warm-up."""
-ENV_TEST_DEVICE: Final = "DS2PROF_GPU_TESTS_ON"
-"""What has the tests in tests/gpu that only compute run on another device, for a rehearsal."""
 _TRACED: Final = 4
 _TRACED_IN_DETAIL: Final = 2
 _CALIBRATIONS: Final = {
@@ -141,8 +139,10 @@ def _tests(context: Context) -> Part:
     title = "the tests that need a GPU"
     if not context.has_module("pytest"):
         return Part("tests", title, 20, skipped="this Python lacks the package pytest")
-    steps = (_tested(context, "tests", "not slow"), _tested(context, "tests-slow", "slow"))
-    return Part("tests", title, 20, steps)
+    steps = [_tested(context, "tests", "not slow")]
+    if context.on_gpu:  # without one those that are quick are skipped one by one, and those that are slow are not all
+        steps.append(_tested(context, "tests-slow", "slow"))
+    return Part("tests", title, 20, tuple(steps))
 
 
 def _tested(context: Context, name: str, marked: str) -> Step:
@@ -150,9 +150,7 @@ def _tested(context: Context, name: str, marked: str) -> Step:
     options = ("-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={context.work / file}")
     command = (context.python, "-m", "pytest", "tests/gpu", "-m", marked, *options)
     learn = lessons.tests(context.work / f"{RECORDS}/{name}.log")
-    # A rehearsal has the tests of training run on the host: they are right, or wrong, there too.
-    environ = () if context.on_gpu else ((ENV_TEST_DEVICE, context.device),)
-    return Step(name, command, (file,), 1, learn=learn, environ=environ)
+    return Step(name, command, (file,), 1, learn=learn)
 
 
 def _nsys(context: Context) -> Part:

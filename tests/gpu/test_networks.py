@@ -62,6 +62,8 @@ def test_no_network_makes_the_host_wait(place: Any, name: str, precision: str) -
 
     from ds2prof.train.model import DeepSpeech2
 
+    if not place.is_gpu and (name, precision) != ("tbd", "fp32"):
+        pytest.skip("a host waits for nothing; one of these shows that the test itself runs")
     config = small(name)
     model = DeepSpeech2(config).to(place.torch_device)
     spect_BFT = speech(torch, config.input_bins).to(place.torch_device)
