@@ -2,7 +2,8 @@
 
     python benchmarks/ancestor_training.py                                       the host: minutes
     python benchmarks/ancestor_training.py --device cuda --precision fp32 bf16   a GPU, both precisions in one run
-    python benchmarks/ancestor_training.py --batches 4 --frames 60 --repeat 3    a quick look
+    python benchmarks/ancestor_training.py --frames 40 --minutes 5               the host, as much as fits
+    python benchmarks/ancestor_training.py --batches 4 --frames 40 --repeat 3    a quick look
 
 The ancestor is the TBD suite's PyTorch DeepSpeech2, from a description of it and in our own words. It differs in:
 
@@ -10,30 +11,35 @@ The ancestor is the TBD suite's PyTorch DeepSpeech2, from a description of it an
   the device, and filled by a loop over the utterances, the longest left out;
 * lengths: divided as floating-point numbers, cut off, and kept as a tensor on the host;
 * its waits: batches come from pageable memory and the host waits for the copies; the loss is asked for between the
-  forward and the backward pass, to see whether it is finite, and once more for the running average.
+  forward and the backward pass, to see whether it is finite. Nothing waits behind the optimizer.
 
 Everything else is shared, and so is not what is measured: the weights (both run the same modules, one after the
 other), the recurrent layers, PyTorch's CTC in place of warp-ctc, clipping, the optimizer, one set of batches. Before
 anything is timed the losses and gradients of both are compared.
 
 Each measurement is fenced by synchronizations. The two take turns, the first of a turn drawn anew, so that a slow
-minute of the machine hits both; a turn gives one ratio, and the table the median of the ratios and its 95 % interval
-(bootstrap over the turns). Utterances of a batch differ in length, the shortest by a tenth: bins of speech sorted by
-length do, and where all are alike there is nothing to mask. Prints a Markdown table.
+minute of the machine hits both; a turn gives one ratio, and the table the median of the ratios and its 95 % interval,
+whatever the ratios are distributed like. Fewer than six turns have no such interval: theirs is their whole range, which
+holds the median less often. Utterances of a batch differ in length, the shortest by a tenth: bins of speech sorted by
+length do, and where all are alike there is nothing to mask. Prints a Markdown table. Its last column is the most memory
+that either took of the device; of a host it is not known for each, and the line below the table has the whole process's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
+import resource
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +62,12 @@ from ds2prof.train.workload import Workload, assemble
 SCHEMA = "ds2prof-ancestor/1"
 SHORTEST = 0.9
 FRAMES_PER_LABEL = 8
-RESAMPLINGS = 10_000
+FEWEST_TURNS = 6
+"""As many have an interval of 95 %: that all six lie on one side of the median happens twice in 64 times."""
+TURNS_OF_WARM_UP = 2
+STEP_COST = 3
+"""How much more of the time a whole step is given than the front end alone."""
+MIB = 1 << 20
 AGREE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}
 """How far apart losses and norms of gradients may lie, relative to themselves: rounding, and on a GPU CTC's order."""
 
@@ -103,19 +114,16 @@ class AncestorStep:
         self._spect_BFT = batch.spect_BFT.clone()  # pageable, wherever the batch itself lies
         self._share_B = torch.tensor([frames / batch.spect_BFT.shape[-1] for frames in batch.frame_counts])
         self._batch = batch
-        self.losses: list[float] = []
 
     def __call__(self) -> None:
         """Takes it."""
         loss = self.loss()
-        value = loss.item()
-        if not np.isfinite(value) or value < 0:
-            return
+        if not math.isfinite(loss.item()):
+            raise SystemExit("the loss is not finite: a step that is left out is none to compare with")
         self._work.optimizer.zero_grad()
         loss.backward()
         clip_gradients(self._model, self._work.preset.optimizer)
         self._work.optimizer.step()
-        self.losses.append(loss.item())
 
     def loss(self) -> Tensor:
         """The loss of the batch, on the device."""
@@ -236,6 +244,7 @@ class Row:
     size: int
     ours_ms: Sequence[float]
     ancestor_ms: Sequence[float]
+    peak_bytes: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def ratios(self) -> list[float]:
@@ -243,17 +252,23 @@ class Row:
         return [theirs / ours for theirs, ours in zip(self.ancestor_ms, self.ours_ms, strict=True)]
 
     def interval(self) -> tuple[float, float]:
-        """Where the median of the ratios lies in 95 of 100 resamplings of the turns."""
-        ratios = np.array(self.ratios)
-        drawn = np.random.default_rng(1).choice(ratios, (RESAMPLINGS, len(ratios)))
-        low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-        return float(low), float(high)
+        """Where the median of the ratios lies in 95 of 100 cases; of fewer than six turns, their range.
+
+        Each ratio is as likely above the true median as below it. So how many lie below is what tosses of a coin
+        give, and as many ratios are left out at either end as 2.5 % allow.
+        """
+        ratios, left_out = sorted(self.ratios), 0
+        tosses = [math.comb(len(ratios), heads) / 2 ** len(ratios) for heads in range(len(ratios))]
+        while sum(tosses[: left_out + 2]) <= 0.025:
+            left_out += 1
+        return ratios[left_out], ratios[-1 - left_out]
 
     def facts(self) -> dict[str, Any]:
         """All that was measured."""
         told = {"part": self.part, "precision": self.precision, "batch_size": self.size}
         times = {"ours_ms": list(self.ours_ms), "ancestor_ms": list(self.ancestor_ms)}
-        return {**told, "ratio": statistics.median(self.ratios), "interval": self.interval(), **times}
+        ratio = {"ratio": statistics.median(self.ratios), "interval": self.interval()}
+        return {**told, **ratio, **times, "peak_bytes": dict(self.peak_bytes)}
 
     def markdown(self) -> str:
         """The line."""
@@ -262,8 +277,13 @@ class Row:
         median = statistics.median(self.ratios)
         return (
             f"| {self.part} | {self.precision} | {self.size} | {ancestor:.1f} | {ours:.1f} | {median:.3f} "
-            f"| {low:.3f} to {high:.3f} | {len(self.ratios)} |"
+            f"| {low:.3f} to {high:.3f} | {len(self.ratios)} | {self._peaks()} |"
         )
+
+    def _peaks(self) -> str:
+        """What the ancestor took of the device's memory at the most, and what ours."""
+        peaks = [self.peak_bytes.get(name) for name in ("ancestor", "ours")]
+        return ", ".join("n/a" if peak is None else f"{peak / MIB:,.0f}" for peak in peaks)
 
 
 def timed_ms(device: Device, run: Callable[[], object], *, times: int) -> float:
@@ -276,16 +296,57 @@ def timed_ms(device: Device, run: Callable[[], object], *, times: int) -> float:
     return (time.perf_counter() - started) * 1e3 / times
 
 
-def measure(part: str, work: Workload, side: Side, *, size: int, turns: int, least_ms: float) -> Row:
-    """The two in turns."""
-    warm_ms = max(timed_ms(work.device, run, times=2) for run in (side.ours, side.ancestor))
+def measure(
+    part: str, work: Workload, side: Side, *, size: int, turns: int, least_ms: float, until_s: float = math.inf
+) -> Row:
+    """The two in turns: so many, or fewer where the clock would pass ``until_s``, but at least six."""
+    device = work.device
+    warm_ms, peaks = 0.0, {}
+    for name, run in side._asdict().items():
+        run()  # libraries are loaded and choose their kernels
+        device.reset_peak_memory()
+        warm_ms = max(warm_ms, timed_ms(device, run, times=1))
+        peaks[name] = device.peak_memory_bytes()
     times = max(round(least_ms / warm_ms), 1)
     rng = random.Random(size)
     taken: dict[str, list[float]] = {"ours": [], "ancestor": []}
-    for _ in range(turns):
+    for turn in range(turns):
+        if turn >= FEWEST_TURNS and time.monotonic() + 2 * times * warm_ms / 1e3 > until_s:
+            break
         for name in rng.sample(["ours", "ancestor"], 2):
-            taken[name].append(timed_ms(work.device, getattr(side, name), times=times))
-    return Row(part, work.precision, size, taken["ours"], taken["ancestor"])
+            taken[name].append(timed_ms(device, getattr(side, name), times=times))
+    return Row(part, work.precision, size, taken["ours"], taken["ancestor"], peaks)
+
+
+class Clock:
+    """Shares out the time among the rows of the table, by what they will cost.
+
+    Args:
+        minutes: How long all of them may take, from now on; None where that is not bounded.
+        costs: What each row costs, in any unit, in their order.
+    """
+
+    def __init__(self, minutes: float | None, costs: Sequence[int]) -> None:
+        self._end_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        self._costs = list(costs)
+        self._turn_s: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def next_until_s(self) -> float:
+        """When the next row should be done."""
+        now_s, share = time.monotonic(), self._costs[0] / sum(self._costs)
+        del self._costs[0]
+        return now_s + max(self._end_s - now_s, 0) * share
+
+    def took(self, row: Row) -> None:
+        """Notes what a turn of the row took."""
+        turn_s = (statistics.median(row.ours_ms) + statistics.median(row.ancestor_ms)) / 1e3
+        self._turn_s[row.part, row.precision] = row.size, turn_s
+
+    def has_room(self, part: str, precision: str, size: int) -> bool:
+        """Whether the fewest turns will fit, going by the row before, of another size."""
+        before, turn_s = self._turn_s.get((part, precision), (size, 0.0))
+        least_s = turn_s * size / before * (FEWEST_TURNS + TURNS_OF_WARM_UP)
+        return time.monotonic() + least_s < self._end_s
 
 
 def arguments() -> argparse.Namespace:
@@ -296,13 +357,43 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", type=int, default=[4, 8, 16, 24, 32])
     parser.add_argument("--frames", type=int, help="of the longest utterance (600 on a GPU, 100 on the host)")
     parser.add_argument(
-        "--repeat", type=int, default=15, help="turns of the front end alone; of the whole step a third"
+        "--repeat", type=int, default=18, help="turns of the front end alone; of the whole step a third"
     )
     parser.add_argument("--steps", type=int, help="turns of the whole step, instead of that third")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="of measuring; rows get fewer turns, but six, and what then does not fit is left out",
+    )
     parser.add_argument("--parts", nargs="+", default=["front end", "step"], choices=["front end", "step"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn's times here, too")
     parser.add_argument("--least-ms", type=float, default=200.0, help="so long a measurement lasts, at least")
     return parser.parse_args()
+
+
+def rows_of(asked: argparse.Namespace, device: Device, *, frames: int) -> Iterator[Row]:
+    """What was asked for, one row of the table after another."""
+    planned = list(product(asked.precision, asked.parts, asked.batches))
+    clock = Clock(asked.minutes, [size * (STEP_COST if part == "step" else 1) for _, part, size in planned])
+    work: Workload | None = None
+    for precision, part, size in planned:
+        until_s = clock.next_until_s()
+        if not clock.has_room(part, precision, size):
+            print(f"{part}, {precision}, batch {size}: left out; there is no time for six turns", file=sys.stderr)
+            continue
+        if work is None or work.precision != precision:
+            work = assemble(PRESETS["tbd"], device, batches=NoBatches(), precision=precision, seed=1)
+            compare(work, batch_of(asked.batches[0], frames, device))
+        turns = (asked.steps or -(-asked.repeat // 3)) if part == "step" else asked.repeat
+        side = (steps if part == "step" else front_ends)(work, batch_of(size, frames, device))
+        row = measure(part, work, side, size=size, turns=turns, least_ms=asked.least_ms, until_s=until_s)
+        clock.took(row)
+        yield row
+
+
+def peak_bytes_of_process() -> int:
+    """The most memory that this process had of the host."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
@@ -313,25 +404,20 @@ def main() -> None:
     processor = device.name or platform.processor() or platform.machine()
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} processors"
     about = f"{processor}, {threads}, PyTorch {torch.__version__}, Python {platform.python_version()}; {frames} frames"
-    rows: list[Row] = []
     print(f"{about}\n")
-    print("| part | precision | batch | ancestor ms | ours ms | ratio | 95 % interval | turns |")
-    print("|---|---|---|---|---|---|---|---|")
-    for precision in asked.precision:
-        work = assemble(PRESETS["tbd"], device, batches=NoBatches(), precision=precision, seed=1)
-        compare(work, batch_of(asked.batches[0], frames, device))
-        for part in asked.parts:
-            whole = part == "step"
-            turns = (asked.steps or -(-asked.repeat // 3)) if whole else asked.repeat
-            for size in asked.batches:
-                side = (steps if whole else front_ends)(work, batch_of(size, frames, device))
-                row = measure(part, work, side, size=size, turns=turns, least_ms=asked.least_ms)
-                rows.append(row)
-                print(row.markdown(), flush=True)
+    print("| part | precision | batch | ancestor ms | ours ms | ratio | 95 % interval | turns | peak MiB of both |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    rows: list[Row] = []
+    for row in rows_of(asked, device, frames=frames):
+        rows.append(row)
+        print(row.markdown(), flush=True)
+    peak_bytes = peak_bytes_of_process()
+    print(f"\nat the most {peak_bytes / MIB:,.0f} MiB of the host's memory")
     if asked.json is not None:
-        document = {"schema": SCHEMA, "about": about, "frames": frames, "rows": [row.facts() for row in rows]}
+        document = {"schema": SCHEMA, "about": about, "frames": frames, "host_peak_bytes": peak_bytes}
         with written_whole(asked.json) as partial:
-            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            facts = [row.facts() for row in rows]
+            partial.write_text(json.dumps({**document, "rows": facts}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ show() {
 # The folder's full path; a folder that is written to is made, so that the engine does not make it as root.
 folder() {
     local path=$2
-    [[ $3 == read || $dry_run == yes || -d $path ]] || mkdir -p -- "$path" || fail "$1 $path: cannot be made" 1
+    [[ $3 == ro || $dry_run == yes || -d $path ]] || mkdir -p -- "$path" || fail "$1 $path: cannot be made" 1
     [[ -d $path || $dry_run == yes ]] || fail "$1 $path: there is no such folder" 1
     [[ $path != *:* ]] || fail "$1 $path: a path with a colon cannot be mounted" 2
     if [[ -d $path ]]; then (cd -- "$path" && pwd); else realpath -m -- "$path"; fi
@@ -65,10 +65,6 @@ root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 engine='' image='' kind=gpu gpus=all data='' data_mode=ro measurements=$root/measurements checkpoints=''
 build=no numa=no counters=no source=no dry_run=no
 environment=()
-for word in "$@"; do
-    [[ $word != -- ]] || break
-    [[ $word != --dry-run ]] || dry_run=yes
-done
 while [[ $# -gt 0 ]]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
@@ -77,13 +73,13 @@ while [[ $# -gt 0 ]]; do
         --numa) numa=yes ;;
         --counters) counters=yes ;;
         --source) source=yes ;;
-        --dry-run) ;;
+        --dry-run) dry_run=yes ;;
         --image) value_of "$@"; image=$2; shift ;;
         --engine) value_of "$@"; engine=$2; shift ;;
-        --data) value_of "$@"; data=$(folder "$1" "$2" read); data_mode=ro; shift ;;
-        --data-rw) value_of "$@"; data=$(folder "$1" "$2" write); data_mode=rw; shift ;;
+        --data) value_of "$@"; data=$2; data_mode=ro; shift ;;
+        --data-rw) value_of "$@"; data=$2; data_mode=rw; shift ;;
         --measurements) value_of "$@"; measurements=$2; shift ;;
-        --checkpoints) value_of "$@"; checkpoints=$(folder "$1" "$2" write); shift ;;
+        --checkpoints) value_of "$@"; checkpoints=$2; shift ;;
         --gpus) value_of "$@"; gpus=$2; shift ;;
         --env) value_of "$@"; environment+=("$2"); shift ;;
         --) shift; break ;;
@@ -92,7 +88,10 @@ while [[ $# -gt 0 ]]; do
     esac
     shift
 done
-measurements=$(folder --measurements "$measurements" write)
+# Only now is it known whether folders may be made.
+measurements=$(folder --measurements "$measurements" rw)
+[[ -z $data ]] || data=$(folder --data "$data" "$data_mode")
+[[ -z $checkpoints ]] || checkpoints=$(folder --checkpoints "$checkpoints" rw)
 [[ $gpus == all || $gpus =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--gpus $gpus: give all, or numbers as 0,2" 2
 [[ $kind == gpu || $counters == no ]] || fail "--counters: are a GPU's; leave --cpu or --counters out" 2
 image=${image:-ds2prof:$kind}

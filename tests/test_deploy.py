@@ -31,10 +31,13 @@ def clean_environment(**given: str) -> dict[str, str]:
     return {**kept, **given}
 
 
-def ran(command: list[object], *, code: int = 0, **environ: str) -> subprocess.CompletedProcess:
+def ran(
+    command: list[object], *, code: int = 0, cwd: Path | None = None, **environ: str
+) -> subprocess.CompletedProcess:
     done = subprocess.run(
         [str(word) for word in command],
         env=clean_environment(**environ),
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=120,
@@ -206,6 +209,11 @@ def test_a_dry_run_prints_what_would_be_run_and_runs_nothing(deploy, engines, tm
     assert not (tmp_path / "not there").exists()
     (real,) = container(deploy, engines, *words)
     assert shlex.split(done.stdout) == real
+
+
+def test_a_dry_run_of_the_command_itself_is_the_commands(deploy, engines, tmp_path):
+    (words,) = container(deploy, engines, "--measurements", tmp_path, "bash", "run_profile.sh", "--dry-run")
+    assert words[-4:] == ["ds2prof:gpu", "bash", "run_profile.sh", "--dry-run"]
 
 
 @pytest.mark.parametrize(
@@ -456,7 +464,9 @@ def slurm(tmp_path):
     return folder
 
 
-def submitted(root, slurm, script: str, *options: str, code: int = 0, **environ: str) -> list[list[str]]:
+def submitted(
+    root, slurm, script: str, *options: str, code: int = 0, cwd: Path | None = None, **environ: str
+) -> list[list[str]]:
     """The steps of the job, each as srun's arguments."""
     log = slurm / "argv"
     log.unlink(missing_ok=True)
@@ -472,7 +482,7 @@ def submitted(root, slurm, script: str, *options: str, code: int = 0, **environ:
     }
     # Slurm runs a copy of the script from a folder of its own.
     copy = shutil.copy(root / "deploy/slurm" / script, slurm / "slurm_script")
-    submitted.done = ran(["bash", copy, *options], code=code, **given)
+    submitted.done = ran(["bash", copy, *options], code=code, cwd=cwd, **given)
     return [shlex.split(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
@@ -577,9 +587,28 @@ def test_a_dry_run_needs_no_slurm(root, tmp_path):
         CONT="x.sqsh",
         GPUS_PER_NODE="4",
         DS2PROF_ROOT=str(root),
-        LOGDIR=str(tmp_path),
+        LOGDIR=str(tmp_path / "logs"),
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["srun"] * 3
+    words = [line.split()[0] for line in done.stdout.splitlines()]
+    assert words == ["export"] * 4 + ["srun"] * 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_printed_job_runs_as_it_is_pasted(root, slurm):
+    given = {"NCCL_CHECK": "0", "DS2PROF_MEASUREMENTS": "/m and m"}
+    (step,) = submitted(root, slurm, "train.sbatch", "--preset", "t b", **given)
+    submitted(root, slurm, "train.sbatch", "--preset", "t b", DRY_RUN="1", **given)
+    executable(slurm / "srun", '#!/bin/bash\nprintf "%s\\n" "$MASTER_PORT" "$DS2PROF_MEASUREMENTS" "$PWD" "$@"\n')
+    pasted = ran(["bash", "-euc", submitted.done.stdout], PATH=beside(slurm))
+    assert pasted.stdout.splitlines() == ["34321", "/m and m", str(root), *step]
+
+
+def test_folders_that_are_given_relatively_mean_where_the_job_was_submitted(root, slurm, tmp_path):
+    given = {"LOGDIR": "here/logs", "CHECKPOINTS": "ck", "DS2PROF_ROOT": os.path.relpath(root, tmp_path)}
+    (step,) = submitted(root, slurm, "train.sbatch", NCCL_CHECK="0", cwd=tmp_path, **given)
+    assert step[step.index("--checkpoint-dir") + 1] == f"{tmp_path}/ck/seed_1"
+    assert f"{root}/deploy/rank.sh" in step
+    assert len(list((tmp_path / "here/logs").iterdir())) == 1
 
 
 @pytest.mark.parametrize(

@@ -480,7 +480,7 @@ def test_a_grid_of_weights_tells_what_each_pair_gives_by_itself(trained, manifes
         assert (alone["wer"], alone["cer"]) == (row["wer"], row["cer"])
 
 
-@pytest.mark.parametrize("values", ["1:0:0.5", "0:1:0", "0:1e9:1", "a", "0:1", "nan:1:1"])
+@pytest.mark.parametrize("values", ["1:0:0.5", "0:1:0", "0:1e9:1", "a", "0:1", "nan:1:1", "1,nan", "inf"])
 def test_a_grid_that_is_none_is_refused(trained, manifest, word_model, values):
     options = ("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu", "--decoder", "beam")
     done = run(*options, "--lm", word_model, "--search-alpha", values)
@@ -488,19 +488,35 @@ def test_a_grid_that_is_none_is_refused(trained, manifest, word_model, values):
 
 
 @pytest.mark.parametrize(
-    "options", [("--lm", "x.arpa"), ("--decoder", "beam", "--lexicon", "x.txt"), ("--search-alpha", "1")]
+    "options",
+    [
+        ("--lm", "x.arpa"),
+        ("--alpha", "0.8"),
+        ("--beam-width", "10"),
+        ("--search-alpha", "1"),
+        ("--lexicon", "x.txt", "--decoder", "beam"),
+        ("--beta", "1", "--decoder", "beam"),
+    ],
 )
 def test_options_without_effect_are_refused(trained, manifest, options):
     done = run("evaluate", "--checkpoint", trained, "--manifest", manifest, "--device", "cpu", *options)
     assert isinstance(done.exception, UsageError)
+    assert f"{options[0]}" in str(done.exception)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--longest", "nan"), ("--longest", "inf"), ("--alpha", "nan")])
+def test_numbers_that_are_none_are_refused(tmp_path, option, value):
+    done = run("transcribe", "--checkpoint", tmp_path, option, value, tmp_path / "a.wav")
+    assert isinstance(done.exception, UsageError)
+    assert f"{option} {value}" in str(done.exception)
 
 
 def test_a_transducer_asks_for_its_pieces(tmp_path):
     preset = PRESETS["rnnt"]
-    small = replace(preset.model, encoder_hidden=8, prediction_hidden=8, joint_hidden=8)
+    small = replace(preset.model, encoder_hidden=8, prediction_hidden=8, joint_hidden=8, pieces=20)
     preset = replace(preset, model=small)
     path = written_checkpoint(
-        tmp_path, build_network(preset), preset, symbols={"size": 1024, "sha256": "0", "characters": None}
+        tmp_path, build_network(preset), preset, symbols={"size": 21, "sha256": "0", "characters": None}
     )
     found = open_trained(path, HOST)
     assert found.preset == preset

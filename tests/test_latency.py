@@ -205,6 +205,8 @@ def test_the_command_times_a_transducers_encoder(monkeypatch):
             1,
             "--batches",
             1,
+            "--warmup",
+            0,
             "--batch-sizes",
             2,
             "--extent",
@@ -222,7 +224,13 @@ def test_the_command_times_a_transducers_encoder(monkeypatch):
         ("--preset", "tiny", "--checkpoint", "x.pt"),
         ("--manifest", "m.csv", "--seconds", "3"),
         ("--preset", "tiny", "--hold", "128000"),
+        ("--batch-sizes", "99999999999"),
+        ("--seconds", "nan"),
+        ("--most-s", "inf"),
+        ("--labels", "labels.json"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments):
-    assert isinstance(run("--device", "cpu", *arguments).exception, UsageError)
+    error = run("--device", "cpu", *arguments).exception
+    assert isinstance(error, UsageError)
+    assert arguments[-2] in str(error)

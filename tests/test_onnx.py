@@ -178,6 +178,16 @@ def session_of_file(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("arguments", [(), ("--preset", "tiny", "--checkpoint", "x.pt"), ("--preset", "no-such")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--preset", "tiny", "--checkpoint", "x.pt"),
+        ("--preset", "no-such"),
+        ("--preset", "tiny", "--labels", "labels.json"),
+    ],
+)
 def test_contradictions_are_refused(arguments, tmp_path):
-    assert isinstance(run(*arguments, "-o", tmp_path / "a.onnx").exception, UsageError)
+    error = run(*arguments, "-o", tmp_path / "a.onnx").exception
+    assert isinstance(error, UsageError)
+    assert (arguments or ("--preset",))[-2 if arguments else 0] in str(error)

@@ -282,7 +282,7 @@ def test_a_quoted_sentence_may_go_over_lines(tmp_path):
     assert [piece.text for piece in common_voice_pieces(tmp_path)] == ["ONE, TWO"]
 
 
-@pytest.mark.parametrize("path", ["../../../../etc/passwd.mp3", "/etc/passwd.mp3"])
+@pytest.mark.parametrize("path", ["../../../../etc/passwd.mp3", "/etc/passwd.mp3", "a/" * 600 + "b", "a" * 300])
 def test_a_table_that_points_out_of_the_corpus_is_refused(tmp_path, path):
     folder = unpacked(tmp_path, tar_of({"en/train.tsv": f"path\tsentence\n{path}\tx\n".encode()}))
     with pytest.raises(ReadError, match="names no file of the corpus"):
@@ -554,6 +554,8 @@ def test_absolute_paths_are_written_where_they_are_asked_for(tmp_path, capsys):
         ("an4", "--subset", "flac"),
         ("an4", "--mirror", "ftp://x/"),
         ("voxforge", "--subset", "one"),
+        ("librispeech", "--limit", "3"),
+        ("common-voice", "--subset", "en", "--mirror", "http://localhost/x.tar.gz"),
     ],
 )
 def test_contradictions_are_usage_errors(tmp_path, arguments, capsys):
@@ -563,11 +565,11 @@ def test_contradictions_are_usage_errors(tmp_path, arguments, capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(site, tmp_path):
-    content = an4_archive() + bytes(3_000_000)  # gzip lets zeros stand behind its end
+    content = an4_archive() + bytes(2_000_000)  # gzip lets zeros stand behind its end
     file = File(content, faults=[slowly(20_000)])
     site.files["/an4_raw.bigendian.tar.gz"] = file
-    command = [sys.executable, "-m", "ds2prof", "data", "download", "an4", "--target-dir", str(tmp_path)]
-    command += ["--mirror", site.url]
+    arguments = ["an4", "--target-dir", str(tmp_path), "--mirror", site.url]
+    command = [sys.executable, "-m", "ds2prof", "data", "download", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         part = tmp_path / "archives/an4_raw.bigendian.tar.gz.part"
         while process.poll() is None and not (part.exists() and part.stat().st_size > 100_000):
@@ -577,8 +579,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(site, tmp_path):
     assert (process.returncode, said) == (130, "ds2prof: interrupted; the same command goes on from here\n")
     size = part.stat().st_size
     assert 0 < size < len(content)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    ds2prof(*arguments)
     assert site.ranges("/an4_raw.bigendian.tar.gz")[-1] == f"bytes={size}-"
 
 
@@ -604,9 +605,56 @@ def test_the_note_of_what_is_laid_out_says_what_and_at_which_rate(site, tmp_path
     site.files["/an4_raw.bigendian.tar.gz"] = File(an4_archive())
     download(local("an4", site.url), tmp_path, Choice(keep_archives=True), manner=QUICK)
     note = json.loads((tmp_path / ".laid-out/an4_raw.bigendian.tar.gz.json").read_text())
-    assert note == {"sample_rate_hz": 16000, "splits": {"train": 2, "val": 1}, "faults": 0}
+    assert note == {"sample_rate_hz": 16000, "splits": {"train": 2, "val": 1}, "faults": 0} | {
+        "archive_bytes": len(an4_archive())
+    }
     kept = tmp_path / "archives/an4_raw.bigendian.tar.gz"
     assert digests_of(kept).sha256 == _sha256(an4_archive())
+
+
+def test_another_archive_of_the_same_name_is_not_taken_for_the_first(tmp_path):
+    folders = [put(tmp_path / kind / "mine.tar.gz", an4_archive(kind)) for kind in ("raw", "sph")]
+    download(CORPORA["an4"], tmp_path / "t", Choice(archive=folders[0]), manner=QUICK)
+    assert download(CORPORA["an4"], tmp_path / "t", Choice(archive=folders[0]), manner=QUICK).before == ["mine.tar.gz"]
+    with pytest.raises(UsageError, match="rename this one"):
+        download(CORPORA["an4"], tmp_path / "t", Choice(archive=folders[1]), manner=QUICK)
+
+
+def test_what_an_ended_run_unpacked_of_another_archive_is_not_used(tmp_path):
+    def interrupt(name, utterances):
+        raise KeyboardInterrupt
+
+    archive = put(tmp_path / "mine.tar.gz", voxforge_archive("anna-1"))
+    with pytest.raises(KeyboardInterrupt):
+        download(CORPORA["voxforge"], tmp_path / "t", Choice(archive=archive), steps=Steps(laid_out=interrupt))
+    put(archive, voxforge_archive("bert-2"))
+    assert download(CORPORA["voxforge"], tmp_path / "t", Choice(archive=archive)).done["mine.tar.gz"].splits
+    assert "train:bert-2_a0001" in texts_in(tmp_path / "t")
+    assert list((tmp_path / "t" / "archives").iterdir()) == []
+
+
+def test_two_utterances_of_one_name_are_not_counted_twice(tmp_path):
+    rows = b"path\tsentence\n" + b"a.mp3\tgood one\n" * 3
+    content = tar_of({"en/train.tsv": rows, "en/clips/a.mp3": sound(tone(2.0, 48_000), 48_000, "MP3")})
+    archive = put(tmp_path / "cv.tar.gz", content)
+    laid = download(CORPORA["common-voice"], tmp_path / "cv", Choice(archive=archive), manner=QUICK).done["cv.tar.gz"]
+    assert laid.splits == {"train": 1}
+    assert laid.faults == ("a: is there twice in train; the second is left out",) * 2
+
+
+def test_odd_names_on_a_page_neither_end_the_run_nor_reach_the_disk(site, tmp_path):
+    links = ["a%20b-1.tgz", "c%0A%1b[31m.tgz", f"{'x' * 240}.tgz", "..%2fup.tgz", ".tgz"]
+    site.files["/vf/"] = File("".join(f'<a href="{link}">' for link in links).encode(), kind="text/html")
+    site.files["/vf/a%20b-1.tgz"] = File(voxforge_archive("anna-1"))
+    summary = download(local("voxforge", f"{site.url}/vf"), tmp_path, Choice(), manner=QUICK)
+    assert (list(summary.done), summary.failed) == (["a b-1.tgz"], {})
+    assert list((tmp_path / "archives").iterdir()) == [tmp_path / "archives/a b-1.tgz.sha256"]
+
+
+def test_a_table_of_an_odd_name_makes_no_split(tmp_path):
+    put(tmp_path / "c/cv-valid-\x1b[31m.csv", b"filename,text\na.mp3,hello\n")
+    with pytest.raises(Ds2profError, match="there are neither"):
+        list(common_voice_pieces(tmp_path))
 
 
 def test_an_address_of_common_voice_is_taken_as_it_is(site, tmp_path):

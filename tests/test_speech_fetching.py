@@ -178,6 +178,87 @@ def test_a_wrong_range_is_not_appended(site, tmp_path, content_range):
     assert got(site, tmp_path) == ARCHIVE
 
 
+def rest_without_version(handler, file, start):
+    """The rest of the file, with neither ETag nor date."""
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {start}-{len(file.body) - 1}/{len(file.body)}")
+    handler.send_header("Content-Length", str(len(file.body) - start))
+    handler.end_headers()
+    handler.wfile.write(file.body[start : start + 100_000])
+
+
+def test_a_rest_without_its_etag_is_not_joined_where_no_digest_decides(site, tmp_path):
+    site.files[f"/{NAME}"].faults = [drops_after(100_000), rest_without_version]
+    told = Told()
+    assert got(site, tmp_path, digests=Digests(), told=told) == ARCHIVE
+    assert "without its ETag" in told.lines[1]
+    assert site.ranges(f"/{NAME}") == [None, "bytes=100000-", None]
+
+
+def test_a_rest_need_not_repeat_the_date_it_was_asked_for_by(site, tmp_path):
+    file = site.files[f"/{NAME}"]
+    file.etag, file.date = None, "Sat, 01 Nov 2014 00:00:00 GMT"
+    file.faults = [drops_after(100_000), rest_without_version]
+    assert got(site, tmp_path, digests=Digests()) == ARCHIVE
+    assert site.ranges(f"/{NAME}") == [None, "bytes=100000-", "bytes=200000-"]
+
+
+def test_more_than_was_announced_is_not_kept(site, tmp_path):
+    def longer(handler, file, start):
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {start}-{len(file.body) - 1}/{len(file.body)}")
+        handler.send_header("ETag", file.etag)
+        handler.end_headers()  # no length: to the end of the connection
+        handler.wfile.write(file.body[start:] + bytes(5000))  # zeros behind its end are no damage to gzip
+
+    site.files[f"/{NAME}"].faults = [drops_after(100_000), longer]
+    told = Told()
+    assert got(site, tmp_path, digests=Digests(), told=told) == ARCHIVE
+    assert "that it announced" in told.lines[1]
+
+
+def test_a_server_that_always_begins_anew_is_left(site, tmp_path):
+    file = site.files[f"/{NAME}"]
+    sizes = [200_000, 70_000] * 20
+    file.faults = [becomes(ARCHIVE, f'"{number}"', drops_after(size)) for number, size in enumerate(sizes)]
+    with pytest.raises(Ds2profError, match="given up after 3 tries"):
+        got(site, tmp_path)
+    assert len(site.asked) < 9
+
+
+@pytest.mark.parametrize("ending", [".part", ".part.json", ".part.json.new", ".sha256", ".sha256.new"])
+def test_nothing_is_written_through_a_link_that_lies_there(site, tmp_path, ending):
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"precious")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / f"{NAME}{ending}").symlink_to(mine)
+    if ending in (".part", ".sha256"):
+        with pytest.raises(Ds2profError, match="remove"):
+            got(site, folder, digests=Digests())
+    else:
+        got(site, folder, digests=Digests())
+    assert mine.read_bytes() == b"precious"
+
+
+def test_what_another_user_began_is_gone_on_from_only_where_a_digest_decides(site, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 4321)
+    note = {"url": f"{site.url}/{NAME}", "validator": '"first"', "total_bytes": len(ARCHIVE)}
+    for digests in (Digests(), RIGHT):
+        folder = tmp_path / str(digests.known)
+        folder.mkdir()
+        (folder / f"{NAME}.part").write_bytes(ARCHIVE[:1000])
+        (folder / f"{NAME}.part.json").write_text(json.dumps(note))
+        assert got(site, folder, digests=digests) == ARCHIVE
+    assert site.ranges(f"/{NAME}") == [None, "bytes=1000-"]
+
+
+def test_a_folder_of_the_files_name_is_an_error(site, tmp_path):
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(Ds2profError, match="is no file"):
+        got(site, tmp_path)
+
+
 def test_a_part_longer_than_the_file_begins_anew(site, tmp_path):
     (tmp_path / f"{NAME}.part").write_bytes(b"x" * (len(ARCHIVE) + 5))
     note = {"url": f"{site.url}/{NAME}", "validator": '"first"', "total_bytes": None}
@@ -366,7 +447,19 @@ def test_a_redirection_away_from_the_web_is_not_followed(site, tmp_path, to):
         got(site, tmp_path)
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "data:,x", "/tmp/x", "http:///x", "file://host/x", "http://a b/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/x",
+        "data:,x",
+        "/tmp/x",
+        "http:///x",
+        "file://host/x",
+        "http://a b/",
+        "http://a:b@c/",
+        "http://a:99999/",
+    ],
+)
 def test_other_schemes_are_usage_errors_before_anything_is_asked(tmp_path, url):
     with pytest.raises(UsageError):
         got(None, tmp_path, urls=(url,))

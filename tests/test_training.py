@@ -18,7 +18,9 @@ from ds2prof.train.optimizers import WeightAverage
 from ds2prof.train.plan import Plan
 from ds2prof.train.presets import PRESETS, OptimizerConfig
 from ds2prof.train.standing import standing
+from ds2prof.train.steps import train_step
 from ds2prof.train.stopping import StopRequest
+from ds2prof.train.tally import Tally
 from ds2prof.train.timers import PhaseTimers
 from ds2prof.train.trainer import RunKeeper
 from tests.train_support import NANO, StatedBatches, host
@@ -111,6 +113,24 @@ def test_evaluating_more_often_does_not_change_what_is_learned():
     assert same(left[0]["model"], left[1]["model"])
     assert same(left[0]["ranks"], left[1]["ranks"])
     assert sum("evaluation" in row for row in often.state.history) == 6
+
+
+def test_evaluating_by_steps_evaluates_the_end_of_the_run_too():
+    notes = Notes()
+    plan = Plan(epochs=2, eval_every=3)
+    training(nano(ListedBatches(2, 2)), plan, observer=notes, evaluate=lambda: heard("A")).run(facts())
+    assert [each.iteration for each in notes.said["evaluated"]] == [3, 4]
+
+
+def test_a_step_that_the_scaler_left_out_leaves_the_average_as_it_was():
+    for scale, moved in ((1.0, True), (1e38, False)):
+        work = nano(ListedBatches(2))
+        average = WeightAverage(work.model, 0.5)
+        work = replace(work, average=average, scaler=torch.amp.GradScaler("cpu", init_scale=scale))
+        before = {name: value.clone() for name, value in average.state_dict().items()}
+        assert train_step(work, work.batches.epoch(0), Tally(host(), accumulate=1)) == moved
+        assert same(average.state_dict(), before) != moved
+        assert work.scaler.get_scale() == (1.0 if moved else 5e37)
 
 
 def test_a_run_ends_where_the_target_is_reached():

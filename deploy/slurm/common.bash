@@ -10,11 +10,30 @@ fail() {
     exit "${2:-2}"
 }
 
+# With DRY_RUN=1 every step is printed, ready to be pasted, and nothing is run or written.
+dry_run=${DRY_RUN:-0}
+if [[ $dry_run == 1 ]]; then
+    srun() { printf 'srun%s\n' "$(printf ' %q' "$@")"; }
+fi
+# Gives a variable to all steps.
+share() {
+    export "$1=$2"
+    [[ $dry_run != 1 ]] || printf 'export %s=%q\n' "$1" "$2"
+}
+enter() {
+    [[ $dry_run != 1 ]] || printf 'cd %q\n' "$1"
+    cd -- "$1" || fail "$1: cannot go there" 1
+}
+# Shows its input, and keeps it in the file $1.
+kept() {
+    if [[ $dry_run == 1 ]]; then cat; else tee -- "$1"; fi
+}
+
 # Reads the settings, which come as environment variables because sbatch's arguments are the training's.
 settings() {
     nexp=${NEXP:-1}
     seed=${SEED:-1}
-    logs=${LOGDIR:-$root/measurements/logs}
+    logs=$(realpath -s -m -- "${LOGDIR:-$root/measurements/logs}")
     mode=${PROFILE:-train}
     nccl_check=${NCCL_CHECK:-1}
     nodes=${SLURM_JOB_NUM_NODES:-${SLURM_NNODES:-1}}
@@ -28,15 +47,16 @@ settings() {
     esac
     ranks=$((nodes * gpus))
     stamp=$(date -u +%Y%m%d-%H%M%S)
-    mkdir -p -- "$logs"
+    [[ $dry_run == 1 ]] || mkdir -p -- "$logs"
     # The same on every machine: the first one's name, and a port that two jobs on it hardly share.
-    if [[ $nodes == 1 ]]; then
-        MASTER_ADDR=127.0.0.1
-    else
-        MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+    local first=127.0.0.1
+    if [[ $nodes != 1 && ($dry_run != 1 || -n ${SLURM_JOB_NODELIST:-}) ]]; then
+        first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+    elif [[ $nodes != 1 ]]; then
+        first=FIRST_MACHINE
     fi
-    MASTER_PORT=$((20000 + ${SLURM_JOB_ID:-0} % 20000))
-    export MASTER_ADDR MASTER_PORT
+    share MASTER_ADDR "$first"
+    share MASTER_PORT $((20000 + ${SLURM_JOB_ID:-0} % 20000))
     # One task for each GPU. --mpi=none: PyTorch's ranks find each other by MASTER_ADDR.
     per_gpu=(--mpi=none --kill-on-bad-exit=1 --nodes="$nodes" --ntasks="$ranks" --ntasks-per-node="$gpus")
     per_node=(--mpi=none --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1)
@@ -70,12 +90,12 @@ check_links() {
     local words=("${python[@]}" -m ds2prof bench allreduce --sizes "${NCCL_SIZES:-1M 8M 64M 256M}")
     [[ -z ${NCCL_AT_LEAST:-} ]] || words+=(--at-least "$NCCL_AT_LEAST")
     srun "${per_gpu[@]}" ${inside[@]+"${inside[@]}"} "$here/deploy/rank.sh" "$here/deploy/bind.sh" "--cpu=${BIND_CPU:-exclusive}" \
-        "--mem=${BIND_MEM:-node}" -- "${words[@]}" |& tee "$logs/${stamp}_allreduce.log" ||
+        "--mem=${BIND_MEM:-node}" -- "${words[@]}" |& kept "$logs/${stamp}_allreduce.log" ||
         fail "the check of the links failed; $logs/${stamp}_allreduce.log has what it said. NCCL_CHECK=0 leaves it out" 1
     # NVIDIA's own, where it is named: it is built with MPI.
     [[ -z ${ALL_REDUCE_PERF:-} ]] ||
         srun --mpi="${NCCL_MPI:-pmix}" "${per_gpu[@]:1}" ${inside[@]+"${inside[@]}"} "$ALL_REDUCE_PERF" -b 1M -e 256M -f 4 |&
-        tee "$logs/${stamp}_all_reduce_perf.log" || fail "$ALL_REDUCE_PERF failed" 1
+        kept "$logs/${stamp}_all_reduce_perf.log" || fail "$ALL_REDUCE_PERF failed" 1
 }
 
 # Empties the page cache on each machine, so that every trial reads its data from where it lies. Needs sudo there.
@@ -91,7 +111,7 @@ trials() {
         clear_caches
         rank_command "$trial" "$@"
         rc=0
-        srun "${per_gpu[@]}" ${inside[@]+"${inside[@]}"} "${command[@]}" |& tee "$logs/${stamp}_$trial.log" || rc=$?
+        srun "${per_gpu[@]}" ${inside[@]+"${inside[@]}"} "${command[@]}" |& kept "$logs/${stamp}_$trial.log" || rc=$?
         if [[ $rc != 0 ]]; then
             echo "${SLURM_JOB_NAME:-ds2prof}: trial $trial of $nexp failed with $rc; see $logs/${stamp}_$trial.log" >&2
             code=$rc

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ds2prof.cli.trained_options import DEVICE_OPTIONS, open_network, ready_device, with_options
+from ds2prof.cli.trained_options import (
+    DEVICE_OPTIONS,
+    finite,
+    open_network,
+    preset_named,
+    ready_device,
+    refuse_checkpoint_options,
+    with_options,
+)
 from ds2prof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "ds2prof-latency/1"
 _FILE = click.Path(path_type=Path)
+_LARGEST_BATCH = 65_536
 
 
 @click.command("latency")
@@ -35,9 +44,16 @@ _FILE = click.Path(path_type=Path)
 @click.option("--batch-sizes", default="1 2 4 8 16", show_default=True, help="Utterances of a batch.")
 @click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True, help="Measured at each size.")
 @click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Batches before them.")
-@click.option("--most-s", type=click.FloatRange(min=0), help="Seconds that a batch size may take; fewer batches then.")
+@click.option(
+    "--most-s",
+    type=click.FloatRange(min=0),
+    callback=finite,
+    help="Seconds that a batch size may take; fewer batches then.",
+)
 @click.option("--manifest", type=_FILE, help="Real speech.  [default: the preset's synthetic speech]")
-@click.option("--seconds", type=click.FloatRange(min=0.1), help="The length of all synthetic utterances.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.1), callback=finite, help="The length of all synthetic utterances."
+)
 @click.option("--hold", type=click.IntRange(min=0), help="This utterance in every place of every batch.")
 @click.option(
     "--extent",
@@ -90,10 +106,14 @@ def _sizes(text: str) -> tuple[int, ...]:
     parts = text.replace(",", " ").split()
     if not parts or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
         raise UsageError(f'--batch-sizes {text!r}: give whole numbers of 1 or more, like "1 4 16"')
-    return tuple(int(part) for part in parts)
+    sizes = tuple(int(part) for part in parts)
+    if max(sizes) > _LARGEST_BATCH:
+        raise UsageError(f"--batch-sizes {text!r}: take {_LARGEST_BATCH:,} at most")
+    return sizes
 
 
 def _refuse_contradictions(options: dict[str, Any]) -> None:
+    refuse_checkpoint_options(options)
     if options["preset"] is not None and options["checkpoint"] is not None:
         raise UsageError("--preset, --checkpoint: a checkpoint says itself what was trained; leave out --preset")
     if options["manifest"] is not None and options["seconds"] is not None:
@@ -102,7 +122,6 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
 
 def _network(device: Device, options: dict[str, Any]) -> tuple[Preset, Any, Task]:
     """What is measured."""
-    from ds2prof.train.presets import PRESETS
     from ds2prof.train.tasks import task_for
     from ds2prof.train.workload import build_model
 
@@ -111,9 +130,7 @@ def _network(device: Device, options: dict[str, Any]) -> tuple[Preset, Any, Task
         trained = open_network(device, weights="auto", **named)
         return trained.preset, trained.network, trained.task
     name = options["preset"] or ("tbd" if device.is_gpu else "tiny")
-    if name not in PRESETS:
-        raise UsageError(f"--preset {name}: there is none of that name; there are {' '.join(PRESETS)}")
-    preset = PRESETS[name]
+    preset = preset_named(name)
     return preset, build_model(preset, device, seed=options["seed"]).to(device.torch_device), task_for(preset)
 
 

@@ -32,14 +32,31 @@ _SHOWN_FAULTS = 5
 @click.option(
     "--archive", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="An archive that you have already."
 )
-@click.option("--sample-rate", "sample_rate_hz", type=click.IntRange(1000, 192_000), default=16_000, show_default=True)
+@click.option(
+    "--sample-rate",
+    "sample_rate_hz",
+    type=click.IntRange(1000, 192_000),
+    default=16_000,
+    show_default=True,
+    help="Of the WAV files, in Hz.",
+)
 @click.option("--keep-archives", is_flag=True, help="Leave the archives in TARGET/archives when they are laid out.")
 @click.option("--limit", type=click.IntRange(min=1), help="voxforge: only the first so many of its archives.")
 @click.option(
-    "--min-duration", "min_s", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds; training."
+    "--min-duration",
+    "min_s",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Seconds; shorter ones are not in training manifests.",
 )
 @click.option(
-    "--max-duration", "max_s", type=click.FloatRange(min=0), default=15.0, show_default=True, help="Seconds; training."
+    "--max-duration",
+    "max_s",
+    type=click.FloatRange(min=0),
+    default=15.0,
+    show_default=True,
+    help="Seconds; longer ones likewise.",
 )
 @click.option(
     "--manifest-dir",
@@ -50,9 +67,20 @@ _SHOWN_FAULTS = 5
     "--absolute", is_flag=True, help="Absolute paths in the manifests: then they may be moved, not the corpus."
 )
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds in which nothing comes.",
 )
-@click.option("--tries", type=click.IntRange(min=1), default=5, show_default=True, help="Failures in a row, a mirror.")
+@click.option(
+    "--tries",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Failures of a mirror, one behind the other, before the next is asked.",
+)
 def command(corpus_name: str, target_dir: Path, **asked: Any) -> None:
     """Fetch, verify, unpack and lay out a public corpus: librispeech, an4, tedlium, voxforge or common-voice.
 
@@ -158,18 +186,18 @@ def _unpacked_line(name: str, files: int, size_bytes: int) -> str:
 def _report(summary: Summary) -> None:
     for name, laid in summary.done.items():
         splits = ", ".join(f"{count:,} in {split}" for split, count in sorted(laid.splits.items()))
-        click.echo(f"{name}: utterances: {splits}")
+        _print(f"{name}: utterances: {splits}")
         for fault in laid.faults[:_SHOWN_FAULTS]:
             _say(fault)
         if len(laid.faults) > _SHOWN_FAULTS:
             _say(f"{name}: {len(laid.faults) - _SHOWN_FAULTS} more utterances could not be read and are left out")
     if summary.before:
         some = summary.before[0] if len(summary.before) == 1 else f"{len(summary.before)} archives"
-        click.echo(f"{some}: laid out before")
+        _print(f"{some}: laid out before")
     for name, reason in summary.failed.items():
-        click.echo(f"{name}: FAILED: {_cleaned(reason)}")
+        _print(f"{name}: FAILED: {reason}")
     if summary.not_tried:
-        click.echo(f"{summary.not_tried:,} more archives: NOT TRIED: too many in a row had failed; try again later")
+        _print(f"{summary.not_tried:,} more archives: NOT TRIED: too many in a row had failed; try again later")
 
 
 def _manifests(corpus: Corpus, target: Path, asked: dict[str, Any], progress: Progress) -> None:
@@ -181,7 +209,11 @@ def _manifests(corpus: Corpus, target: Path, asked: dict[str, Any], progress: Pr
         corpus, target, folder=folder, min_s=asked["min_s"], max_s=asked["max_s"], absolute=asked["absolute"]
     ):
         left = f", {each.pruned:,} too short or too long left out" if each.pruned else ""
-        click.echo(f"{each.path}: {each.utterances:,} utterances, {each.dur_s / 3600:.2f} h{left}")
+        _print(f"{each.path}: {each.utterances:,} utterances, {each.dur_s / 3600:.2f} h{left}")
+
+
+def _print(line: str) -> None:
+    click.echo(_cleaned(line))
 
 
 def _say(line: str) -> None:

@@ -166,7 +166,10 @@ def _grid(search_alpha: str | None, search_beta: str | None, decoding: dict[str,
 def _values(option: str, text: str) -> list[float]:
     try:
         if ":" not in text:
-            return [float(each) for each in text.split(",")]
+            values = [float(each) for each in text.split(",")]
+            if not all(map(math.isfinite, values)):
+                raise ValueError
+            return values
         first, last, step = (Decimal(each) for each in text.split(":"))
         if step <= 0 or last < first or (last - first) / step >= _MOST_PAIRS:
             raise ValueError

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ds2prof.cli.trained_options import (
+    SYMBOL_OPTIONS,
+    open_network,
+    preset_named,
+    refuse_checkpoint_options,
+    with_options,
+)
 from ds2prof.errors import Ds2profError, UsageError
 
 if TYPE_CHECKING:
@@ -18,15 +25,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("export-onnx")
 @click.option("--checkpoint", type=_FILE, help="A checkpoint, or a folder of them: its best, else its latest.")
-@click.option(
-    "--weights",
-    type=click.Choice(["auto", "average", "last"]),
-    default="auto",
-    show_default=True,
-    help="Of the checkpoint: the running average, the last step's, or the average where there is one.",
-)
-@click.option("--labels", type=_FILE, help="A labels.json, where the alphabet is not in the checkpoint.")
-@click.option("--pieces", type=_FILE, help="The model of pieces that a transducer was trained with.")
+@with_options(SYMBOL_OPTIONS)
 @click.option("--preset", help="A network with untrained weights instead.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the untrained weights.")
 @click.option(
@@ -49,6 +48,7 @@ def command(output: Path, *, check: bool, force: bool, **options: Any) -> None:
 
     if (options["checkpoint"] is None) == (options["preset"] is None):
         raise UsageError("--checkpoint, --preset: name one of the two")
+    refuse_checkpoint_options(options)
     require_packages("torch", "numpy")
     preset, network, symbols = _network(options)
     from ds2prof.train.onnx_export import exported, refuse_existing_parts, write_exported
@@ -69,9 +69,7 @@ def command(output: Path, *, check: bool, force: bool, **options: Any) -> None:
 
 
 def _network(options: dict[str, Any]) -> tuple[Preset, Any, Symbols | None]:
-    from ds2prof.cli.trained_options import open_network
     from ds2prof.train.device import open_device
-    from ds2prof.train.presets import PRESETS
     from ds2prof.train.workload import build_model
 
     host = open_device("cpu")
@@ -80,7 +78,5 @@ def _network(options: dict[str, Any]) -> tuple[Preset, Any, Symbols | None]:
         trained = open_network(host, **named)
         spoken = None if isinstance(trained.spoken, UsageError) else trained.spoken
         return trained.preset, trained.network, spoken
-    if options["preset"] not in PRESETS:
-        raise UsageError(f"--preset {options['preset']}: there is none of that name; there are {' '.join(PRESETS)}")
-    preset = PRESETS[options["preset"]]
+    preset = preset_named(options["preset"])
     return preset, build_model(preset, host, seed=options["seed"]), None

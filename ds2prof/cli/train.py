@@ -200,8 +200,8 @@ def _run(options: TrainOptions, device: Device, ranks: Ranks, *, organization: s
         )
         text.of_steps(ready.training.steps_of_epoch)
         outcome = ready.run()
-    if capture is not None and ranks.first:
-        _tell_capture(capture, device, clock)
+    if capture is not None:
+        _tell_capture(capture, device, clock, said=ranks.first)
     if ranks.first and outcome.status == SUCCESS and options.mllog is not None:
         from ds2prof.train.mllog import result_line
 
@@ -210,18 +210,20 @@ def _run(options: TrainOptions, device: Device, ranks: Ranks, *, organization: s
     return {INTERRUPTED: stop.exit_code, MISSED: MISSED_EXIT}.get(outcome.status, 0)
 
 
-def _tell_capture(capture: Settings, device: Device, clock: Clock) -> None:
-    """Says where the trace is, and writes what is known of it beside."""
+def _tell_capture(capture: Settings, device: Device, clock: Clock, *, said: bool) -> None:
+    """Writes beside this rank's trace what is known of it, and says where it is, if it is to be said."""
     from ds2prof.measurements import write_sidecar
     from ds2prof.train.facts import sidecar
 
     if capture.output is None:
         return
     if not capture.output.exists():
-        click.echo(f"ds2prof train: the run ended before iteration {capture.window.start}: no trace", err=True)
+        if said:
+            click.echo(f"ds2prof train: the run ended before iteration {capture.window.start}: no trace", err=True)
         return
     write_sidecar(capture.output, sidecar(capture, device, clock=clock, folder=Path(ds2prof.__file__).parent.parent))
-    click.echo(f"wrote {capture.output}; read it with: ds2prof parse {shlex.quote(str(capture.output))}")
+    if said:
+        click.echo(f"wrote {capture.output}; read it with: ds2prof parse {shlex.quote(str(capture.output))}")
 
 
 def _silent(line: str) -> None:

@@ -105,6 +105,10 @@ class TrainText(Observer):
         """One line."""
         self._line(epoch_line(facts, epochs=None if self._run is None else self._run.epochs))
 
+    def epoch_cut_short(self, facts: EpochFacts) -> None:
+        """One line, which says how much of the epoch it is."""
+        self._line(epoch_line(facts, epochs=None, of_steps=self._steps_of_epoch))
+
     def run_stopped(self, status: str, *, epoch: int, iteration: int) -> None:
         """How it ended."""
         self._clear()
@@ -167,9 +171,11 @@ def rates(facts: EvalFacts) -> str:
     return f"WER {format_ratio(facts.wer)}, CER {format_ratio(facts.cer)}{best}"
 
 
-def epoch_line(facts: EpochFacts, *, epochs: int | None) -> str:
-    """An epoch in one line."""
+def epoch_line(facts: EpochFacts, *, epochs: int | None, of_steps: int | None = None) -> str:
+    """An epoch in one line; one that was cut short, of ``of_steps``, with how far it came."""
     of = "" if epochs is None else f"/{epochs}"
+    if of_steps is not None:
+        of += f", {facts.steps:,} of {of_steps:,} steps"
     loss = "not known" if facts.loss is None else f"{facts.loss:.4f}"
     parts = [f"epoch {facts.epoch + 1}{of}: loss {loss}"]
     if facts.evaluation is not None:

@@ -14,6 +14,7 @@ from ds2prof.cli.trained_options import (
     NETWORK_OPTIONS,
     decoder_facts,
     decoder_of,
+    finite,
     memory_guard,
     open_network,
     ready_device,
@@ -30,7 +31,14 @@ SCHEMA = "ds2prof-transcripts/1"
 @with_options(NETWORK_OPTIONS)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--offsets", is_flag=True, help="With text: a line for each word, with its beginning and its end in s.")
-@click.option("--longest", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Seconds heard at once.")
+@click.option(
+    "--longest",
+    type=click.FloatRange(min=1),
+    callback=finite,
+    default=30.0,
+    show_default=True,
+    help="Seconds heard at once.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Stretches done together.")
 @with_options(DECODER_OPTIONS, DEVICE_OPTIONS)
 @click.option(

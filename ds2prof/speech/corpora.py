@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from ds2prof.errors import UsageError
 from ds2prof.speech.corpora_pieces import (
@@ -108,7 +109,7 @@ def is_training(split: str) -> bool:
 
 def at_mirror(mirror: str, name: str) -> str:
     """The archive's address at a mirror, which is a folder, or the archive itself."""
-    return mirror if mirror.split("?")[0].rsplit("/", 1)[-1] == name else f"{mirror.rstrip('/')}/{name}"
+    return mirror if mirror.split("?")[0].rsplit("/", 1)[-1] == name else f"{mirror.rstrip('/')}/{quote(name)}"
 
 
 def _openslr(number: int) -> tuple[str, ...]:

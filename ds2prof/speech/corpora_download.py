@@ -3,12 +3,13 @@
 In the target lie ``archives/`` (archives, parts of archives and what is being unpacked), ``.laid-out/<archive>.json``
 for each archive that needs nothing more, ``<split>/{wav,txt}/`` and the manifests::
 
-    .laid-out/dev-clean.tar.gz.json    {"sample_rate_hz": 16000, "splits": {"val": 2703}, "faults": 0}
+    {"sample_rate_hz": 16000, "splits": {"val": 2703}, "faults": 0, "archive_bytes": 337926286}
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import re
 import shutil
@@ -29,6 +30,7 @@ from ds2prof.speech.unpacking_folder import Limits
 from ds2prof.units import format_bytes
 
 _LINK: Final = re.compile(r"""href\s*=\s*["']([^"'<>/?#]{1,250}\.(?:tgz|tar\.gz))["']""", re.IGNORECASE)
+_FILE: Final = re.compile(r"[^/\\.][^/\\]*")
 _LARGEST_INDEX_BYTES: Final = 1 << 25
 _MOST_IN_A_ROW: Final = 20
 """So many archives that fail one behind the other are no accident: the rest would fail too, after as many waits."""
@@ -125,7 +127,7 @@ def _tried(
     steps: Steps,
 ) -> bool:
     """Whether the archive is there now; the summary says what became of it."""
-    if _laid_out(target, archive, choice.sample_rate_hz):
+    if _laid_out(target, archive, choice):
         summary.before.append(archive.name)
         return True
     try:
@@ -141,12 +143,16 @@ def _tried(
 def _archives(corpus: Corpus, choice: Choice, manner: Manner) -> tuple[Archive, ...]:
     if choice.archive is not None:
         return (_given(corpus, choice.archive, choice.subsets),)
+    if choice.limit is not None and not corpus.index:
+        raise UsageError(f"--limit: {corpus.title} is no list of archives; leave it out, or name parts with --subset")
     if corpus.index:
         if choice.subsets:
             raise UsageError(f"--subset: {corpus.title} has no parts; --limit N takes the first N of its archives")
         return _listed(corpus, choice, manner)
     if corpus.archives:
         return corpus.chosen(choice.subsets)
+    if choice.subsets:
+        raise UsageError(f"--subset: {corpus.title} has no parts that are known here; give one archive at a time")
     if not choice.mirrors:
         raise UsageError(
             f"{corpus.title} {corpus.by_hand}, so it cannot be fetched from here; fetch the archive with a browser and "
@@ -174,7 +180,7 @@ def _listed(corpus: Corpus, choice: Choice, manner: Manner) -> tuple[Archive, ..
     mirrors = (*choice.mirrors, *corpus.mirrors)
     page = fetch_text(tuple(f"{mirror.rstrip('/')}/" for mirror in mirrors), _LARGEST_INDEX_BYTES, manner=manner)
     names = sorted({unquote(found) for found in _LINK.findall(page)})
-    names = [name for name in names if re.fullmatch(r"[^/\0\\.][^/\0\\]*", name)]
+    names = [name for name in names if name.isprintable() and _FILE.fullmatch(name) and len(name.encode()) <= 200]
     if not names:
         raise ReadError(f"{mirrors[0]}: lists no archives (.tgz); is it a folder of {corpus.title}?")
     return tuple(Archive(name, name, Digests()) for name in names[: choice.limit])
@@ -186,10 +192,10 @@ def _one(corpus: Corpus, archive: Archive, *, target: Path, choice: Choice, mann
     folder.mkdir(parents=True, exist_ok=True)
     if choice.archive is not None:
         path = choice.archive
-        verify_given(path, archive.digests)
+        unpacked = _own_folder(folder, archive.name, verify_given(path, archive.digests))
     else:
         path = fetch(corpus.source(archive, choice.mirrors), folder, manner=manner)
-    unpacked = folder / f"{archive.name}.unpacked"
+        unpacked = folder / f"{archive.name}.unpacked"
     if not unpacked.is_dir():
         _check_room(path, target)
         out = unpack(
@@ -207,33 +213,52 @@ def _one(corpus: Corpus, archive: Archive, *, target: Path, choice: Choice, mann
         shutil.rmtree(unpacked)
         first = f": {laid.faults[0]}" if laid.faults else ""
         raise ReadError(f"{archive.name}: no utterance of {corpus.title} was found in it{first}")
-    _note(target, archive, choice.sample_rate_hz, laid)
+    _note(target, archive, laid, sample_rate_hz=choice.sample_rate_hz, size_bytes=path.stat().st_size)
     shutil.rmtree(unpacked)
     if choice.archive is None and not choice.keep_archives:
         path.unlink()
     return laid
 
 
-def _laid_out(target: Path, archive: Archive, sample_rate_hz: int) -> bool:
+def _own_folder(folder: Path, name: str, sha256: str) -> Path:
+    """Where the user's archive is unpacked: what an ended run unpacked of another one of that name is removed."""
+    own = folder / f"{name}.{sha256[:16]}.unpacked"
+    for other in folder.glob(f"{glob.escape(name)}.{'[0-9a-f]' * 16}.unpacked"):
+        if other != own:
+            shutil.rmtree(other)
+    return own
+
+
+def _laid_out(target: Path, archive: Archive, choice: Choice) -> bool:
     """Whether the archive needs nothing more.
 
     Raises:
-        UsageError: it was laid out at another rate.
+        UsageError: it was laid out at another rate, or the user gives another one of its name now.
     """
     try:
         found = json.loads(_note_path(target, archive).read_text(encoding="utf-8"))
-        splits, rate_hz = dict(found["splits"]), int(found["sample_rate_hz"])
+        splits, rate_hz, size_bytes = dict(found["splits"]), int(found["sample_rate_hz"]), int(found["archive_bytes"])
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    if rate_hz != sample_rate_hz:
+    if choice.archive is not None and choice.archive.stat().st_size != size_bytes:
+        raise UsageError(
+            f"{choice.archive}: another archive of that name was laid out in {target}; rename this one, or give "
+            "another --target-dir"
+        )
+    if rate_hz != choice.sample_rate_hz:
         raise UsageError(
             f"{target}: {archive.name} lies there at {rate_hz} Hz; give --sample-rate {rate_hz} or another --target-dir"
         )
     return all((target / split / "wav").is_dir() for split in splits)
 
 
-def _note(target: Path, archive: Archive, sample_rate_hz: int, laid: LaidOut) -> None:
-    about = {"sample_rate_hz": sample_rate_hz, "splits": laid.splits, "faults": len(laid.faults)}
+def _note(target: Path, archive: Archive, laid: LaidOut, *, sample_rate_hz: int, size_bytes: int) -> None:
+    about = {
+        "sample_rate_hz": sample_rate_hz,
+        "splits": laid.splits,
+        "faults": len(laid.faults),
+        "archive_bytes": size_bytes,
+    }
     path = _note_path(target, archive)
     path.parent.mkdir(exist_ok=True)
     with written_whole(path) as partial:

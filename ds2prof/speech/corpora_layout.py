@@ -71,10 +71,12 @@ def lay_out(
     """
     splits: dict[str, int] = {}
     faults: list[str] = []
+    seen: set[tuple[str, str]] = set()
     done = 0
     with ThreadPoolExecutor(_WORKERS) as workers:
         waiting = iter(pieces)
-        while some := list(islice(waiting, _TOGETHER)):
+        while given := list(islice(waiting, _TOGETHER)):
+            some = _new(given, seen, faults)
             for split in {piece.split for piece in some}:
                 for kind in ("wav", "txt"):
                     (target / split / kind).mkdir(parents=True, exist_ok=True)
@@ -84,10 +86,22 @@ def lay_out(
                     splits[piece.split] = splits.get(piece.split, 0) + 1
                 else:
                     faults.append(fault)
-            done += len(some)
+            done += len(given)
             if show is not None:
                 show(done)
     return LaidOut(splits, tuple(faults))
+
+
+def _new(pieces: list[Piece], seen: set[tuple[str, str]], faults: list[str]) -> list[Piece]:
+    """The pieces whose names are new; two of one name would take the same file."""
+    new = []
+    for piece in pieces:
+        if (piece.split, piece.name) in seen:
+            faults.append(f"{piece.name}: is there twice in {piece.split}; the second is left out")
+        else:
+            seen.add((piece.split, piece.name))
+            new.append(piece)
+    return new
 
 
 def write_manifests(
@@ -134,6 +148,7 @@ def _write(piece: Piece, target: Path, sample_rate_hz: int) -> str | None:
         return str(error)
     partial = wav.with_name(f".{wav.name}.partial")
     _write_text(txt, piece.text)
+    partial.unlink(missing_ok=True)  # never through a link that lies there
     write_wav(partial, samples, sample_rate_hz)
     partial.replace(wav)  # last: where it is, all is
     return None
@@ -141,6 +156,7 @@ def _write(piece: Piece, target: Path, sample_rate_hz: int) -> str | None:
 
 def _write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 

@@ -33,6 +33,7 @@ from ds2prof.speech.corpus_folders import utterances_in
 
 _LONGEST_TEXT_BYTES: Final = 1 << 30
 _LONGEST_NAME_BYTES: Final = 200
+_LONGEST_PATH: Final = 1000
 _NAME: Final = re.compile(r"[^/\0\\.][^/\0\\]*")
 _AN4_LINE: Final = re.compile(r"(?:<s>)?(?P<words>[^(<]*)(?:</s>)?\s*\((?P<name>[^)]+)\)")
 AN4_RAW_HZ: Final = 16_000
@@ -115,7 +116,12 @@ def voxforge_pieces(folder: Path) -> Iterator[Piece]:
 
 def common_voice_pieces(folder: Path) -> Iterator[Piece]:
     """The clips of Common Voice, of its first release or of a later one."""
-    first = sorted(folder.glob("*/cv-valid-*.csv")) + sorted(folder.glob("cv-valid-*.csv"))
+    first = [
+        table
+        for where in ("*/", "")
+        for split in ("dev", "test", "train")
+        for table in sorted(folder.glob(f"{where}cv-valid-{split}.csv"))
+    ]
     for table in first:
         for row in _rows(table, delimiter=",", columns=("filename", "text")):
             audio = _below(table.parent, row["filename"])
@@ -233,6 +239,7 @@ def _below(folder: Path, name: str) -> Path:
         ReadError: the name leads elsewhere.
     """
     parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
+    too_long = len(name) > _LONGEST_PATH or any(len(part.encode("utf-8", "replace")) > 255 for part in parts)
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name or too_long:
         raise ReadError(f"{name[:100]!r}: names no file of the corpus")
     return folder / name

@@ -172,15 +172,15 @@ def _page(url: str, largest_bytes: int, manner: Manner) -> str:
     return b"".join(pieces).decode("utf-8", "replace")
 
 
-def verify_given(path: Path, digests: Digests) -> None:
-    """Nothing; the file that the user has is what it should be, as far as that is known.
+def verify_given(path: Path, digests: Digests) -> str:
+    """The SHA-256 of the file that the user has, which is what it should be, as far as that is known.
 
     Raises:
         Ds2profError: it is not, or cannot be read.
     """
     try:
         check_kind(path)
-        verify(path, digests)
+        return verify(path, digests)
     except DigestError as error:
         raise Ds2profError(f"{path}: {error}; fetch it anew") from None
     except OSError as error:

@@ -61,8 +61,8 @@ def check_kind(path: Path, *, name: str | None = None) -> None:
             return
 
 
-def verify(path: Path, published: Digests, *, remembered: Path | None = None) -> None:
-    """Nothing; the file has the published digests, or where none is published, that of the first time.
+def verify(path: Path, published: Digests, *, remembered: Path | None = None) -> str:
+    """The file's SHA-256; the file has the published digests, or where none is published, that of the first time.
 
     Args:
         path: The file.
@@ -73,6 +73,7 @@ def verify(path: Path, published: Digests, *, remembered: Path | None = None) ->
         DigestError: it has another one.
     """
     found = digests_of(path)
+    sha256 = found.sha256 or ""
     for kind, is_now, should_be in (
         ("SHA-256", found.sha256, published.sha256),
         ("MD5", found.md5, published.md5),
@@ -80,17 +81,18 @@ def verify(path: Path, published: Digests, *, remembered: Path | None = None) ->
         if should_be is not None and is_now != should_be:
             raise DigestError(f"its {kind} is {is_now}, published is {should_be}")
     if published.known or remembered is None:
-        return
+        return sha256
     first = trusted(remembered)
     if first is None:
         _check_whole(path, remembered.name)
-        write_note(_note(remembered), f"{found.sha256}  {remembered.name}\n")
-    elif found.sha256 != first:
+        write_note(_note(remembered), f"{sha256}  {remembered.name}\n")
+    elif sha256 != first:
         note = _note(remembered).name
         raise DigestError(
-            f"its SHA-256 is {found.sha256}, the first time it was {first} "
+            f"its SHA-256 is {sha256}, the first time it was {first} "
             f"(where the change is known to be right, remove {note})"
         )
+    return sha256
 
 
 def digests_of(path: Path) -> Digests:

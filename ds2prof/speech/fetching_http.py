@@ -142,7 +142,7 @@ def translated() -> Iterator[None]:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise RefusedError(f"its certificate is not valid: {error.reason.verify_message}") from None
         if isinstance(error.reason, socket.gaierror) and error.reason.errno != socket.EAI_AGAIN:
-            raise RefusedError("there is no machine of that name") from None
+            raise RefusedError("there is no machine of that name, or no network") from None
         raise BrokenError(_reason(error.reason)) from None
     except TimeoutError:
         raise BrokenError("nothing came any more") from None

@@ -16,8 +16,6 @@ from typing import IO, Final
 from ds2prof.units import format_bytes
 
 _PIECE_BYTES: Final = 1 << 20
-_RATIO_FROM_BYTES: Final = 1 << 26
-"""Below this much, no ratio is a bomb."""
 _UNWRITABLE: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 """What a file system answers to a name that it cannot hold."""
 
@@ -31,12 +29,14 @@ class Limits:
         member_bytes: The largest file.
         total_bytes: All files together.
         ratio: How much larger than the archive they may be together. Speech shrinks to a half or a tenth.
+        harmless_bytes: Below this much, no ratio is a bomb.
     """
 
     members: int = 5_000_000
     member_bytes: int = 50 * 10**9
     total_bytes: int = 500 * 10**9
     ratio: float = 100.0
+    harmless_bytes: int = 1 << 26
 
 
 class RefusedError(Exception):
@@ -49,7 +49,7 @@ class Out:
     def __init__(self, folder: Path, archive_bytes: int, limits: Limits, show: Callable[[int, int], None]) -> None:
         self._folder = folder
         self._limits = limits
-        self._allowed_bytes = min(limits.total_bytes, max(int(archive_bytes * limits.ratio), _RATIO_FROM_BYTES))
+        self._allowed_bytes = min(limits.total_bytes, max(int(archive_bytes * limits.ratio), limits.harmless_bytes))
         self._show = show
         self._members = 0
         self._links: list[tuple[str, Path, str]] = []

@@ -113,6 +113,21 @@ class CheckpointFolder:
                 "begins a new one"
             )
 
+    def require_none_newer(self, checkpoint: Checkpoint) -> None:
+        """Nothing, if no checkpoint here is newer than the one that a run goes on from.
+
+        What the run would write next would count as old, be removed before them, and never be found by its age.
+
+        Raises:
+            ExistsError: one is.
+        """
+        found = self._found()
+        if found and _number(found[0]) > checkpoint["iteration"]:
+            raise ExistsError(
+                f"{self.path}: holds {found[0].name}, newer than {checkpoint.path}; --resume auto goes on with that, "
+                "another --checkpoint-dir keeps the two apart"
+            )
+
     def write(self, values: Mapping[str, Any], *, best: bool) -> Path:
         """Where ``values`` are now, on the disk; the links point there and what is too old is gone.
 
@@ -174,6 +189,11 @@ class CheckpointFolder:
             with suppress(OSError):
                 if not (best.exists() and path.samefile(best)):
                     path.unlink()
+
+
+def _number(path: Path) -> int:
+    """The iterations behind a checkpoint, by its name."""
+    return int(path.stem.rpartition("_step")[2])
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

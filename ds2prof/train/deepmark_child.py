@@ -1,8 +1,9 @@
 """One process of a DeepMark measurement: a card's minibatches, timed. Started by :mod:`ds2prof.train.deepmark_process`.
 
-It reads one request, a JSON object, from standard input, and writes JSON objects to standard output, one a line:
-``{"done": n}`` now and then, and last ``{"result": {...}}``, ``{"exhausted": text}`` or ``{"error": text, "code": n}``.
-A probe for a batch size that does not fit ends here and takes nothing with it.
+It reads one request, a line with a JSON object, from standard input, and writes JSON objects to standard output, one a
+line: ``{"done": n}`` now and then, and last ``{"result": {...}}``, ``{"exhausted": text}`` or
+``{"error": text, "code": n}``. A probe for a batch size that does not fit ends here and takes nothing with it. Standard
+input stays open as long as the process that asked lives: where that is killed, this one ends by itself.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from ds2prof.errors import Ds2profError, UsageError
@@ -23,11 +26,10 @@ _SAY_EVERY_NS: Final = 500_000_000
 
 def main() -> None:
     """Answers the request on standard input."""
-    request = json.loads(sys.stdin.read())
-    limit_bytes, on_host = request["memory_limit_bytes"], request["device"] == "cpu"
-    if on_host and limit_bytes is not None:
-        # What a process may allocate, its libraries' files left out: PyTorch is told no before the machine is full.
-        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+    request = json.loads(sys.stdin.buffer.raw.readline())
+    threading.Thread(target=_end_with_asker, daemon=True).start()
+    if request["device"] == "cpu" and request["memory_limit_bytes"] is not None:
+        _limit_host_memory(request["memory_limit_bytes"])
     answer: dict[str, Any]
     try:
         answer = {"result": _measured(request, said=lambda done: _say({"done": done}))}
@@ -40,6 +42,24 @@ def main() -> None:
             raise
         answer = {"exhausted": "out of memory"}
     _say(answer)
+
+
+def _end_with_asker() -> None:
+    """Ends this process once nobody waits for its answer: standard input is at its end."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def _limit_host_memory(limit_bytes: int) -> None:
+    """Limits what this process may allocate, its libraries' files left out: PyTorch is told no before the host is full.
+
+    A stricter limit that the process was started with holds.
+    """
+    _, before_bytes = resource.getrlimit(resource.RLIMIT_DATA)
+    if before_bytes != resource.RLIM_INFINITY:
+        limit_bytes = min(limit_bytes, before_bytes)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def _say(answer: dict[str, Any]) -> None:
@@ -76,15 +96,29 @@ def _measured(request: dict[str, Any], *, said: Callable[[int], None]) -> dict[s
 def _memory(device: Any) -> dict[str, int | None]:
     """The most memory that was in use: of the device by its allocator's word, of the host by the kernel's."""
     if device.torch_device.type == "cpu":
-        unit = 1 if sys.platform == "darwin" else 1024
-        return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "reserved_bytes": None}
+        return {"peak_bytes": _host_peak_bytes(), "reserved_bytes": None}
     return {"peak_bytes": device.peak_memory_bytes(), "reserved_bytes": device.reserved_memory_bytes()}
+
+
+def _host_peak_bytes() -> int:
+    """The most of the host's memory that this process held.
+
+    Not ``ru_maxrss`` where the kernel says it otherwise: on Linux that begins with what the process held that started
+    this one.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    own = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class Card:
     """A network on a device, given one minibatch after another: forward and loss, backward, and nothing else.
 
-    There is no optimizer step, and gradients are never set to zero: they add up, as in the protocol.
+    There is no optimizer, and gradients are never set to zero: they add up, as in the protocol.
 
     Args:
         request: Preset, precision and seed.
@@ -93,19 +127,22 @@ class Card:
     """
 
     def __init__(self, request: dict[str, Any], device: Any, *, ranks: Any) -> None:
+        from ds2prof.train.distributed import shared_network
         from ds2prof.train.presets import PRESETS
         from ds2prof.train.speech import synthetic_batches
-        from ds2prof.train.workload import assemble
+        from ds2prof.train.tasks import task_for
+        from ds2prof.train.workload import build_model, gradient_scaler
 
-        preset = PRESETS[request["preset"]]
-        seed = request["seed"]
+        preset, seed, self._precision = PRESETS[request["preset"]], request["seed"], request["precision"]
+        device.prepare(self._precision)
         self._speech = synthetic_batches(preset, 1, seed=seed, pin_memory=device.pins_memory)
-        self._work = assemble(
-            preset, device, batches=self._speech, precision=request["precision"], seed=seed, ranks=ranks
-        )
+        self._model: Any = build_model(preset, device, seed=seed).to(device.torch_device)
+        self._network = shared_network(self._model, device, ranks=ranks)
+        self._task = task_for(preset)
+        self._scaler = gradient_scaler(device, self._precision)
         self._device, self._ranks = device, ranks
         self._moments = [device.moment() for _ in range(3)]
-        self.parameters = self._work.parameter_count()
+        self.parameters: int = self._model.parameter_count()
 
     def times(
         self, parts: Sequence[Part], together: Sequence[bool], *, max_s: float | None, said: Callable[[int], None]
@@ -133,19 +170,19 @@ class Card:
         first, count = part
         if not count:
             return 0, 0, 0
-        work, (start, middle, end) = self._work, self._moments
+        start, middle, end = self._moments
         begun_ns = time.perf_counter_ns()
         batch = self._speech.batch(range(first, first + count)).to(self._device.torch_device)
         self._fence(together=together)
         start.record()
         # Where not all take part, the network is called without what averages gradients around it: that would wait for
         # the ones that are not there.
-        network = work.network if together else work.model
-        with self._device.autocast(work.precision):
-            outputs = network(*work.task.inputs(batch))
-        loss = work.task.loss(outputs, batch)
+        network = self._network if together else self._model
+        with self._device.autocast(self._precision):
+            outputs = network(*self._task.inputs(batch))
+        loss = self._task.loss(outputs, batch)
         middle.record()
-        (loss if work.scaler is None else work.scaler.scale(loss)).backward()
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         end.record()
         self._device.synchronize()
         wall_ns = time.perf_counter_ns() - begun_ns

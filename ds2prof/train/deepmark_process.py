@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -184,8 +184,8 @@ class _Child:
         assert stdin is not None
         assert stdout is not None
         try:
-            with stdin:
-                stdin.write(json.dumps(self._request))
+            stdin.write(json.dumps(self._request) + "\n")
+            stdin.flush()  # and stays open: its end tells the process that nobody waits any more
         except BrokenPipeError:
             return  # it died at once; how is in its exit code
         for line in stdout:
@@ -215,8 +215,10 @@ class _Child:
             self.process.kill()
         self.process.wait()
         self._reader.join(10)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # what it never read
+                    stream.close()
         self._errors.close()
 
 

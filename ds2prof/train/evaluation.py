@@ -126,8 +126,8 @@ def evaluate(
     Raises:
         UsageError: a decoder for CTC is to read something else.
     """
-    if decoder is not None and not isinstance(task, CtcTask):
-        raise UsageError("--decoder beam: searches the output of CTC; a transducer is decoded greedily")
+    if decoder is not None:
+        require_ctc(task)
     heard: list[Heard] = []
     losses: list[float] = []
     # The bare network: what averages gradients around it would wait for the other ranks, whose batches may be fewer.
@@ -152,6 +152,16 @@ def _applied(
     with device.autocast(precision):
         outputs = cast(Outputs, network(*task.inputs(batch)))
     return float(task.loss(outputs, batch)), read(task, network, batch, outputs, decoder=decoder)
+
+
+def require_ctc(task: Task) -> None:
+    """Nothing, if what the network says can be searched.
+
+    Raises:
+        UsageError: it is no network for CTC.
+    """
+    if not isinstance(task, CtcTask):
+        raise UsageError("--decoder beam: searches the output of CTC; a transducer is decoded greedily")
 
 
 def says_nothing(network: nn.Module, batch: Batch) -> bool:

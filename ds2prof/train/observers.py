@@ -5,7 +5,7 @@ An observer overrides the methods that it wants; the others do nothing. Events c
     run_started
         epoch_started
             step_done ...  bad_loss ...  evaluation_started, evaluated ...  checkpoint_written ...  timed ...
-        epoch_done
+        epoch_done, or epoch_cut_short
     run_stopped
 
 ``epoch_started`` comes again for an epoch that a resumed run goes on with. ``run_stopped`` comes last whatever happens,
@@ -171,12 +171,12 @@ class EvalFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochFacts:
-    """One epoch that is done.
+    """One epoch that is done, or the part of it behind which the run ends.
 
     Attributes:
         epoch: From 0.
         iteration: Optimizer steps taken so far, over the whole run.
-        steps: Optimizer steps of this epoch, those left out included.
+        steps: Optimizer steps of this epoch so far, those left out included.
         skipped: How many of them were left out.
         utterances: How many were trained, all ranks, those of bad steps left out.
         loss: Mean over these, each counted once; None without any.
@@ -251,6 +251,9 @@ class Observer:
     def epoch_done(self, facts: EpochFacts) -> None:
         """An epoch is done, its evaluation and its checkpoint included."""
 
+    def epoch_cut_short(self, facts: EpochFacts) -> None:
+        """The run ends in the middle of an epoch, behind its last iteration; evaluated and kept already."""
+
     def run_stopped(self, status: str, *, epoch: int, iteration: int) -> None:
         """The run is over: :data:`SUCCESS`, :data:`MISSED`, :data:`INTERRUPTED` or :data:`FAILED`."""
 
@@ -305,6 +308,11 @@ class Observers(Observer):
         """Passed on."""
         for each in self._observers:
             each.epoch_done(facts)
+
+    def epoch_cut_short(self, facts: EpochFacts) -> None:
+        """Passed on."""
+        for each in self._observers:
+            each.epoch_cut_short(facts)
 
     def run_stopped(self, status: str, *, epoch: int, iteration: int) -> None:
         """Passed on."""

@@ -6,13 +6,14 @@ takes, in their loss and in how a transcript is read off; that, and nothing else
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ds2prof.train import decoding
 from ds2prof.train.batches import Batch
 from ds2prof.train.model import DeepSpeech2
-from ds2prof.train.objective import BLANK, ctc_loss
+from ds2prof.train.objective import ctc_loss
 from ds2prof.train.presets import ModelConfig, Preset
 
 Outputs = tuple[Tensor, list[int]]
@@ -59,12 +60,7 @@ class CtcTask:
 
     def greedy(self, network: nn.Module, batch: Batch) -> list[list[int]]:
         """The likeliest symbol of each frame; of a run of the same one is left, and no blank."""
-        logits_TBV, counts = network(*self.inputs(batch))
-        found = []
-        for best, count in zip(logits_TBV.argmax(dim=-1).T.cpu(), counts, strict=True):
-            runs = best[:count].unique_consecutive()
-            found.append(cast("list[int]", runs[runs != BLANK].tolist()))
-        return found
+        return [list(decoded.symbols) for decoded in decoding.greedy(*network(*self.inputs(batch)))]
 
 
 def task_for(preset: Preset) -> Task:

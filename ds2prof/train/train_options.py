@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,8 +106,32 @@ def check(options: TrainOptions) -> None:
         raise UsageError("--frames: is for synthetic speech; leave it or --train-manifest out")
     if options.cuda_graphs and (options.train_manifest or options.val_manifest or options.compile):
         raise UsageError("--cuda-graphs: goes with --frames alone; leave out the manifests and --compile")
+    _refuse_idle_options(options)
+    _refuse_numbers_without_end(options)
+
+
+def _refuse_idle_options(options: TrainOptions) -> None:
+    """Refuses what would have no effect, since whoever typed it expects one."""
     if options.profiler == "none" and (options.profile_start is not None or options.profile_stop is not None):
         raise UsageError("--profile-start, --profile-stop: there is no profiler; give --profiler torch or external")
+    if options.profiler == "none" and options.layers:
+        raise UsageError("--layers: names layers to a profiler; give --profiler torch or external, or leave it out")
+    if options.profiler != "torch" and (options.detail or options.profile_output is not None):
+        raise UsageError("--detail, --profile-output: are of torch's trace; give --profiler torch, or leave them out")
+    if options.val_manifest is None and options.eval_batch_size is not None:
+        raise UsageError("--eval-batch-size: there is nothing to evaluate on; give --val-manifest")
+    if options.train_manifest is not None and options.buckets is not None:
+        order = order_of(PRESETS[options.preset], options)
+        if order != "buckets":
+            raise UsageError(f"--buckets: are of --order buckets, and this is {order}; leave one of the two out")
+
+
+def _refuse_numbers_without_end(options: TrainOptions) -> None:
+    """Refuses what is no number, or infinite, which comparing with a least value lets through."""
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{each.name.replace('_', '-')} {value}: is no finite number; give one")
 
 
 def _refuse_corpus_options(options: TrainOptions) -> None:

@@ -41,7 +41,7 @@ class Trained:
         task: What it is for.
         spoken: What its symbols stand for, or why nobody knows: networks can be timed and exported without.
         averaged: Whether the weights are a running average.
-        epoch: The epoch that the run stood in.
+        epoch: How many whole epochs lay behind the run.
         iteration: How many steps it had taken.
     """
 

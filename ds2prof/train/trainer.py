@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 
@@ -40,7 +40,10 @@ from ds2prof.train.watch import Watch
 from ds2prof.train.workload import Workload, assemble
 
 HISTORY_SCHEMA: Final = "ds2prof-history/1"
-_DECIDE_ORDER: Final = ("batch_size", "accumulate", "world_size", "seed", "order", "buckets", "limit_batches", "corpus")
+_DECIDE_ORDER: Final = (
+    *("batch_size", "accumulate", "world_size", "seed", "order", "buckets", "limit_batches", "corpus"),
+    *("min_duration", "max_duration"),
+)
 """What the batches of an epoch follow from: in the middle of one it cannot change."""
 
 
@@ -147,7 +150,7 @@ def _checkpoint_to_resume(
     """The checkpoint that the run goes on from, the same on all ranks; None where it begins.
 
     Raises:
-        ExistsError: it would begin where another run has left checkpoints.
+        ExistsError: it would write where another run has left checkpoints, or this one newer ones.
         ReadError: it cannot be read.
     """
     if options.resume is None:
@@ -159,6 +162,8 @@ def _checkpoint_to_resume(
         chosen: Checkpoint | None = CheckpointFolder(named).newest(say) if named.is_dir() else read_checkpoint(named)
         if chosen is None:
             raise UsageError(f"--resume {named}: holds no checkpoint; is it the right folder?")
+        if folder is not None and ranks.first:
+            folder.require_none_newer(chosen)
         return chosen
     assert folder is not None, "checked with the options"
     found = folder.newest(say) if ranks.first else None
@@ -230,6 +235,8 @@ def _fixed(options: TrainOptions, preset: Preset, ranks: Ranks, corpus: corpora.
             "buckets": preset.buckets,
             "limit_batches": options.limit_batches,
             "corpus": _synthetic(preset) if manifest is None else corpora.corpus_digest(manifest),
+            "min_duration": options.min_duration,
+            "max_duration": options.max_duration,
             "augment": None if manifest is None else augment_of(preset, options),
             "precision": options.precision,
         },
@@ -257,7 +264,7 @@ def _begin_from(
     work = training.work
     if options.finetune is not None:
         weights = read_checkpoint(options.finetune)
-        _require_same_network(weights, fixed)
+        _same_network(weights, fixed)
         load_weights(work.model, weights)
         if work.average is not None:
             decay = work.average.decay
@@ -265,20 +272,42 @@ def _begin_from(
         say(f"begins from the weights of {options.finetune}")
     if checkpoint is None:
         return
-    _require_same_network(checkpoint, fixed)
-    stored, wanted = checkpoint["run"], fixed["run"]
-    if checkpoint["batch"]:
-        require_same(stored, {name: wanted[name] for name in _DECIDE_ORDER}, where=str(checkpoint.path))
-    for name, value in wanted.items():
-        if stored.get(name) != value:
-            say(f"{checkpoint.path}: {name} was {stored.get(name)} and is {value} from here on")
+    config = _same_network(checkpoint, fixed)
+    _tell_changes(checkpoint, config, fixed, say=say)
     training.restore(checkpoint)
     state = training.state
     say(f"resumed from {checkpoint.path}: epoch {state.epoch + 1}, {state.iteration} iterations done")
 
 
-def _require_same_network(checkpoint: Checkpoint, fixed: Mapping[str, Any]) -> None:
-    """Nothing, if the checkpoint is of the network that is trained.
+def _tell_changes(
+    checkpoint: Checkpoint, config: Mapping[str, Any], fixed: Mapping[str, Any], *, say: Callable[[str], None]
+) -> None:
+    """Says what is not as the run began, a line each.
+
+    Args:
+        checkpoint: What the run goes on from.
+        config: The preset that it was written with, as plain values.
+        fixed: What is so from here on.
+        say: Told each line.
+
+    Raises:
+        Ds2profError: a run cannot go on with it.
+    """
+    where, stored, wanted = str(checkpoint.path), checkpoint["run"], fixed["run"]
+    if checkpoint["batch"]:
+        require_same(stored, {name: wanted[name] for name in _DECIDE_ORDER}, where=where)
+    before, after = dict(stored), dict(wanted)
+    for part in ("optimizer", "schedule"):
+        before |= {f"{part} {name}": value for name, value in config[part].items()}
+        after |= {f"{part} {name}": value for name, value in json.loads(fixed["preset_config"])[part].items()}
+    require_same({"optimizer": before.get("optimizer kind")}, {"optimizer": after["optimizer kind"]}, where=where)
+    for name, value in after.items():
+        if before.get(name) != value:
+            say(f"{where}: {name} was {before.get(name)} and is {value} from here on")
+
+
+def _same_network(checkpoint: Checkpoint, fixed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The preset that the checkpoint was written with, as plain values; its network is the one that is trained.
 
     Raises:
         Ds2profError: it is of another, or its symbols mean something else.
@@ -287,6 +316,8 @@ def _require_same_network(checkpoint: Checkpoint, fixed: Mapping[str, Any]) -> N
     try:
         stored, wanted = json.loads(checkpoint["preset_config"]), json.loads(fixed["preset_config"])
         same = {part: stored.get(part) == wanted[part] for part in ("model", "features")}
+        if not all(isinstance(stored.get(part), dict) for part in ("optimizer", "schedule")):
+            raise ValueError
     except (ValueError, AttributeError, RecursionError):
         raise Ds2profError(f"{where}: does not say what it is a checkpoint of; take another") from None
     for part, equal in same.items():
@@ -298,6 +329,7 @@ def _require_same_network(checkpoint: Checkpoint, fixed: Mapping[str, Any]) -> N
     symbols, own = checkpoint["symbols"], fixed["symbols"]
     if symbols.get("sha256") is not None and own["sha256"] is not None and symbols["sha256"] != own["sha256"]:
         raise Ds2profError(f"{where}: its network writes in other symbols; give the --labels or --pieces it began with")
+    return cast("Mapping[str, Any]", stored)
 
 
 def _watch(capture: Settings, work: Workload) -> Watch:

@@ -20,12 +20,21 @@ from typing import Any, Protocol
 
 import torch
 
-from ds2prof.errors import Ds2profError
+from ds2prof.errors import Ds2profError, ReadError
 from ds2prof.train.batches import Batch
 from ds2prof.train.checkpoints import Checkpoint
 from ds2prof.train.evaluation import Evaluation
 from ds2prof.train.leaving_out import KeptBuffers
-from ds2prof.train.observers import FAILED, INTERRUPTED, MISSED, SUCCESS, EvalFacts, Observer, RunFacts
+from ds2prof.train.observers import (
+    FAILED,
+    INTERRUPTED,
+    MISSED,
+    SUCCESS,
+    EpochFacts,
+    EvalFacts,
+    Observer,
+    RunFacts,
+)
 from ds2prof.train.plan import Outcome, Plan, State
 from ds2prof.train.randomness import reading, undisturbed
 from ds2prof.train.standing import restored, standing
@@ -103,15 +112,17 @@ class Training:
         self._stepped = stepped if work.ranks.first else None
         self._steps_here = 0
         self._written_at: tuple[int, int] | None = None
-        self._told = self.tally.so_far()
+        self._told = self._began = self.tally.so_far()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint of the same run.
 
         Raises:
-            ReadError: it is not one.
+            ReadError: it is not one, or damaged.
         """
         self.state = restored(self.work, self.tally, checkpoint)
+        if self.state.steps > self.steps_of_epoch:
+            raise ReadError(f"{checkpoint.path}: stands behind the end of an epoch; take another checkpoint")
         self._written_at = (self.state.epoch, self.state.iteration)
 
     # The run
@@ -150,7 +161,7 @@ class Training:
         """One epoch, or what is left of it; how the run ended with it, None where it goes on."""
         state = self.state
         self._observer.epoch_started(state.epoch, batch=state.batch)
-        began = self._told = self.tally.so_far()
+        self._began = self._told = self.tally.so_far()
         with reading(self.work.batches.epoch(state.epoch, state.batch)) as batches:
             while True:
                 ended = self._between_steps()
@@ -160,7 +171,7 @@ class Training:
                 if state.steps == self.steps_of_epoch:
                     break
                 self._step(batches)
-        return self._end_of_epoch(began)
+        return self._end_of_epoch()
 
     def _between_steps(self) -> str | None:
         """What is due where the run stands: a checkpoint, an evaluation, the end.
@@ -189,10 +200,12 @@ class Training:
 
     def _cut_short(self) -> str:
         """The end in the middle of an epoch, because there have been enough iterations."""
-        best = False
+        stretch, evaluation = self._stretch_of_epoch(), None
         if self._evaluate is not None and self.state.evaluated_at != self.state.iteration:
-            best = self._evaluated(self._evaluate).best
-        self._checkpoint(best=best)
+            evaluation = self._evaluated(self._evaluate)
+        facts = self._epoch_facts(stretch, evaluation)
+        self._checkpoint(best=evaluation is not None and evaluation.best)
+        self._observer.epoch_cut_short(facts)
         return SUCCESS if self.plan.target_wer is None or reached(self.plan.target_wer, self.state.best_wer) else MISSED
 
     def _told_to_stop(self) -> bool:
@@ -280,6 +293,7 @@ class Training:
         started_ns = time.perf_counter_ns()
         weights = nullcontext() if work.average is None else work.average.applied_to(work.model)
         with self.tally.paused(), undisturbed(work.device.torch_device), self._timed("evaluation"), weights:
+            work.ranks.share_buffers(work.model)  # so that all ranks evaluate the network that is kept
             found = evaluate()
         wall_ns = time.perf_counter_ns() - started_ns
         facts = eval_facts(found, state, self.plan, averaged=work.average is not None, wall_ns=wall_ns)
@@ -289,16 +303,30 @@ class Training:
         self._observer.evaluated(facts)
         return facts
 
-    def _end_of_epoch(self, began: Stretch) -> str | None:
+    def _stretch_of_epoch(self) -> Stretch:
+        """What this process has done of the epoch. Waits for the device."""
+        self.work.device.synchronize()
+        return self.tally.so_far() - self._began
+
+    def _epoch_facts(self, stretch: Stretch, evaluation: EvalFacts | None) -> EpochFacts:
+        """The epoch up to here, over all ranks."""
+        rate = self._rate_of(self.state.epoch, self.state.steps - 1)
+        return epoch_facts(self.work, self.state, self.tally, stretch=stretch, rate=rate, evaluation=evaluation)
+
+    def _evaluates_epoch(self) -> bool:
+        """Whether the end of this epoch is evaluated: with ``eval_every`` only the run's last, unless it just was."""
+        plan, state = self.plan, self.state
+        if plan.eval_every is None:
+            return True
+        last = (plan.epochs is not None and state.epoch + 1 >= plan.epochs) or self._enough_iterations()
+        return last and state.evaluated_at != state.iteration
+
+    def _end_of_epoch(self) -> str | None:
         """Sums the epoch up, evaluates and keeps it; how the run ended with it, None where it goes on."""
-        work, state = self.work, self.state
-        work.device.synchronize()
-        stretch = self.tally.so_far() - began
-        evaluation = None
-        if self.plan.eval_every is None and self._evaluate is not None:
+        state, stretch, evaluation = self.state, self._stretch_of_epoch(), None
+        if self._evaluate is not None and self._evaluates_epoch():
             evaluation = self._evaluated(self._evaluate)
-        rate = self._rate_of(state.epoch, state.steps - 1)
-        facts = epoch_facts(work, state, self.tally, stretch=stretch, rate=rate, evaluation=evaluation)
+        facts = self._epoch_facts(stretch, evaluation)
         state.history.append(epoch_row(facts))
         state.next_epoch()
         self.tally.begin_epoch()

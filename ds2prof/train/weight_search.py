@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ds2prof.errors import UsageError
 from ds2prof.speech.alphabet import Symbols
 from ds2prof.speech.error_rates import total, utterance_errors
 from ds2prof.train.batches import Batch, Batches
 from ds2prof.train.beam_search import BeamSearch
 from ds2prof.train.decoding import Decoded, log_probabilities
 from ds2prof.train.device import Device
-from ds2prof.train.evaluation import compared, evaluating, says_nothing
-from ds2prof.train.tasks import CtcTask, Outputs, Task
+from ds2prof.train.evaluation import compared, evaluating, require_ctc, says_nothing
+from ds2prof.train.tasks import Outputs, Task
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ def emissions_of(
     Raises:
         UsageError: it is no network for CTC.
     """
-    if not isinstance(task, CtcTask):
-        raise UsageError("--decoder beam: searches the output of CTC; a transducer is decoded greedily")
+    require_ctc(task)
     found: list[Emission] = []
     with evaluating(network):
         for batch in batches.epoch(0):

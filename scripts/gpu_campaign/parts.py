@@ -135,12 +135,15 @@ def _smi(context: Context) -> Part:
 
 
 def _tests(context: Context) -> Part:
-    """The slow ones, which compile or start training, come by themselves: they may not fit."""
+    """The slow ones, which compile or start training, come by themselves: they may not fit.
+
+    A rehearsal has them collected, and skipped one by one.
+    """
     title = "the tests that need a GPU"
     if not context.has_module("pytest"):
         return Part("tests", title, 20, skipped="this Python lacks the package pytest")
     steps = [_tested(context, "tests", "not slow")]
-    if context.on_gpu:  # without one those that are quick are skipped one by one, and those that are slow are not all
+    if context.on_gpu:
         steps.append(_tested(context, "tests-slow", "slow"))
     return Part("tests", title, 20, tuple(steps))
 

@@ -125,18 +125,19 @@ def deepmark(context: Context) -> Part:
         _benched(context, name, ("--batch-size", "64" if context.on_gpu else "2"), tag="given", least_s=20)
         for name in names
     ]
-    search = ("--batch-size", "fastest", "--largest" if context.on_gpu else "--no-largest")
 
     def cut(time_s: float) -> tuple[str, ...]:
-        # Two searches, either of which may take twice its time, and the pass behind them.
-        return ("--search-s", f"{max((_RESERVE * time_s - 20) / 4, 5):.0f}" if context.on_gpu else "1")
+        # The time is looked at between two sizes, each of which takes a process of some 10 s; the pass comes last.
+        return ("--search-s", f"{max(_RESERVE * time_s - 35, 5):.0f}" if context.on_gpu else "1")
 
-    steps.append(replace(_benched(context, names[0], search, tag="search", least_s=60), cut=cut))
+    for wanted, besides in (("fastest", ("--no-largest",)), ("largest", ()))[: 2 if context.on_gpu else 1]:
+        found = _benched(context, names[0], ("--batch-size", wanted, *besides), tag=wanted, least_s=75)
+        steps.append(replace(found, cut=cut))
     return Part("deepmark", "DeepMark's protocol, and the fastest and largest batch", 10, tuple(steps))
 
 
 def _benched(context: Context, preset: str, options: tuple[str, ...], *, tag: str, least_s: float) -> Step:
-    name = f"deepmark-{tag}" if preset in ("deepmark", context.preset) else f"{preset}-{tag}"
+    name = f"{preset if context.on_gpu else 'deepmark'}-{tag}"
     file = f"{RECORDS}/{name}.json"
     fixed = ("--preset", preset, "--device", context.device, "--fraction", _FRACTION[context.device])
     written = ("--format", "json", "-o", str(context.work / file))

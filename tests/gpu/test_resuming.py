@@ -3,8 +3,8 @@
 What a checkpoint holds is there again bit for bit. Whether two runs from there on are the same bit for bit is up to the
 operators. With ``torch.use_deterministic_algorithms(True)``, cuDNN's deterministic mode and ``CUBLAS_WORKSPACE_CONFIG``
 (set for all tests here) those of the transducer have an order that is fixed. PyTorch's gradient of CTC on a GPU has
-none, so there the tests ask for equal losses, as far as rounding goes. Dropout between the layers of one recurrent
-module is left out: cuDNN draws it from random numbers of its own, which nobody can keep.
+none, so there the tests ask for equal weights as far as rounding goes. Dropout between the layers of one recurrent
+module is left out: cuDNN draws it from a state of its own, which PyTorch does not hand out.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def test_fp16_trains_and_leaves_out_a_step_whose_gradients_overflow(place: Any) 
         pytest.skip(f"{place} has no fp16")
     held = replace(TINY, speech=replace(TINY.speech, held=70_000))
     work = workload(held, place, precision="fp16")
-    found = losses(work, 8)
+    found = losses(work, 20)
     # Not so the later ones: where the first scale is too large, the first steps are left out.
     assert found[0] == pytest.approx(losses(workload(held, place), 1)[0], rel=1e-2)
     assert found[-1] < 0.9 * found[0]

@@ -27,6 +27,8 @@ MIXED = ((23, 17, 9, 1), (7, 9, 0, 2))
 LONG = ((400, 250), (60, 45))
 ALIKE = ((12, 12, 12), (5, 5, 5))
 """No padding anywhere: the cells are all of their block."""
+MANY = ((20,) * 80, (40,) * 80)
+"""Of more than 3,072 labels the gradient of an embedding is another kernel's, which has to count them first."""
 
 
 def batch_of(frame_counts: Sequence[int], label_counts: Sequence[int], place: Any) -> Any:
@@ -96,14 +98,17 @@ def test_what_makes_the_host_wait_is_refused_where_these_tests_say_so(cuda: Any)
     assert value.item() == 1
 
 
+@pytest.mark.parametrize("lengths", [MIXED, MANY], ids=["mixed", "many"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_network_and_loss_do_not_make_the_host_wait(place: Any, precision: str) -> None:
+def test_network_and_loss_do_not_make_the_host_wait(
+    place: Any, precision: str, lengths: tuple[Sequence[int], Sequence[int]]
+) -> None:
     import torch
 
     from ds2prof.train.transducer_task import TransducerTask
 
     task, model = TransducerTask(CONFIG), model_of(CONFIG, torch).to(place.torch_device)
-    batch = batch_of(*MIXED, place)
+    batch = batch_of(*lengths, place)
 
     def passes() -> Any:
         there = batch.to(place.torch_device)
