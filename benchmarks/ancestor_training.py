@@ -5,7 +5,7 @@
     python benchmarks/ancestor_training.py --frames 40 --minutes 5               the host, as much as fits
     python benchmarks/ancestor_training.py --batches 4 --frames 40 --repeat 3    a quick look
 
-The ancestor is the TBD suite's PyTorch DeepSpeech2, from a description of it and in our own words. It differs in:
+The ancestor is the TBD suite's PyTorch DeepSpeech2 (``ancestor_step.py``). It differs in:
 
 * the mask: behind each of the six modules of the front end one of the activation's size is made on the host, copied to
   the device, and filled by a loop over the utterances, the longest left out;
@@ -15,14 +15,14 @@ The ancestor is the TBD suite's PyTorch DeepSpeech2, from a description of it an
 
 Everything else is shared, and so is not what is measured: the weights (both run the same modules, one after the
 other), the recurrent layers, PyTorch's CTC in place of warp-ctc, clipping, the optimizer, one set of batches. Before
-anything is timed the losses and gradients of both are compared.
+anything is timed what both front ends give, the losses and the norms of the gradients are compared.
 
 Each measurement is fenced by synchronizations. The two take turns, the first of a turn drawn anew, so that a slow
 minute of the machine hits both; a turn gives one ratio, and the table the median of the ratios and its 95 % interval,
 whatever the ratios are distributed like. Fewer than six turns have no such interval: theirs is their whole range, which
 holds the median less often. Utterances of a batch differ in length, the shortest by a tenth: bins of speech sorted by
 length do, and where all are alike there is nothing to mask. Prints a Markdown table. Its last column is the most memory
-that either took of the device; of a host it is not known for each, and the line below the table has the whole process's.
+that either took of the device. A host does not tell of each; the line below the table is of the whole process.
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as training sets it; OpenMP reads it when PyTorch loads
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 import numpy as np
 import torch
+from ancestor_step import AncestorFrontEnd, AncestorStep
 from torch import Tensor, nn
 
 from ds2prof.measurements import written_whole
@@ -54,7 +57,6 @@ from ds2prof.train.batches import Batch, Features, collate
 from ds2prof.train.device import Device, open_device
 from ds2prof.train.front_end import convolved
 from ds2prof.train.model import DeepSpeech2
-from ds2prof.train.objective import clip_gradients
 from ds2prof.train.presets import PRESETS
 from ds2prof.train.steps import train_step
 from ds2prof.train.workload import Workload, assemble
@@ -64,7 +66,6 @@ SHORTEST = 0.9
 FRAMES_PER_LABEL = 8
 FEWEST_TURNS = 6
 """As many have an interval of 95 %: that all six lie on one side of the median happens twice in 64 times."""
-TURNS_OF_WARM_UP = 2
 STEP_COST = 3
 """How much more of the time a whole step is given than the front end alone."""
 MIB = 1 << 20
@@ -77,79 +78,6 @@ class Side(NamedTuple):
 
     ours: Callable[[], object]
     ancestor: Callable[[], object]
-
-
-class AncestorFrontEnd:
-    """The convolutions of a model, each of their six modules followed by the loop over the utterances."""
-
-    def __init__(self, model: DeepSpeech2) -> None:
-        self._model = model
-
-    def __call__(self, spect_BFT: Tensor, count_B: Tensor) -> Tensor:
-        """What the front end makes of the spectrograms; ``count_B`` are the lengths behind it, on the host."""
-        act_BCFT = spect_BFT.unsqueeze(1)
-        for layer in self._model.conv:
-            for module in (layer.convolution, layer.normalization, layer.activation):
-                act_BCFT = self._masked(module(act_BCFT), count_B)
-        return act_BCFT
-
-    def _masked(self, act_BCFT: Tensor, count_B: Tensor) -> Tensor:
-        mask_BCFT = torch.zeros(act_BCFT.shape, dtype=torch.bool).to(act_BCFT.device)
-        frames = act_BCFT.shape[-1]
-        for row, count in enumerate(count_B):
-            length = count.item()
-            if frames > length:
-                mask_BCFT[row].narrow(2, length, frames - length).fill_(True)
-        return act_BCFT.masked_fill(mask_BCFT, 0)
-
-
-class AncestorStep:
-    """One optimizer step with the ancestor's structure, on the weights and the optimizer of a workload."""
-
-    def __init__(self, work: Workload, batch: Batch) -> None:
-        assert isinstance(work.model, DeepSpeech2)
-        self._work = work
-        self._model = work.model
-        self._front_end = AncestorFrontEnd(work.model)
-        self._spect_BFT = batch.spect_BFT.clone()  # pageable, wherever the batch itself lies
-        self._share_B = torch.tensor([frames / batch.spect_BFT.shape[-1] for frames in batch.frame_counts])
-        self._batch = batch
-
-    def __call__(self) -> None:
-        """Takes it."""
-        loss = self.loss()
-        if not math.isfinite(loss.item()):
-            raise SystemExit("the loss is not finite: a step that is left out is none to compare with")
-        self._work.optimizer.zero_grad()
-        loss.backward()
-        clip_gradients(self._model, self._work.preset.optimizer)
-        self._work.optimizer.step()
-
-    def loss(self) -> Tensor:
-        """The loss of the batch, on the device."""
-        work, device = self._work, self._work.device
-        frames_B = (self._share_B * self._spect_BFT.shape[-1]).round().int()
-        spect_BFT = self._spect_BFT.to(device.torch_device)
-        count_B = ancestor_lengths(frames_B, self._model)
-        with device.autocast(work.precision):
-            act_BCFT = self._front_end(spect_BFT, count_B)
-            hidden_TBH = act_BCFT.flatten(1, 2).permute(2, 0, 1).contiguous()
-            for layer in self._model.rnn:
-                hidden_TBH = layer(hidden_TBH, count_B)
-            logits_TBV = self._model.head(hidden_TBH)
-        labels = self._batch.labels.to(device.torch_device)
-        on_device = Batch(
-            spect_BFT, frames_B, labels, frame_counts=self._batch.frame_counts, label_counts=self._batch.label_counts
-        )
-        return work.task.loss((logits_TBV, count_B.tolist()), on_device)
-
-
-def ancestor_lengths(frames_B: Tensor, model: DeepSpeech2) -> Tensor:
-    """The lengths behind the front end as the ancestor has them: divided, added to, and cut off in the end."""
-    for layer in model.conv:
-        shape = layer.shape
-        frames_B = (frames_B + 2 * shape.padding[1] - (shape.kernel[1] - 1) - 1) / shape.stride[1] + 1
-    return frames_B.int()
 
 
 class NoLog:
@@ -183,6 +111,15 @@ def batch_of(size: int, frames: int, device: Device) -> Batch:
     return collate(utterances, pin_memory=device.pins_memory)
 
 
+def our_front_end(model: DeepSpeech2, batch: Batch) -> Tensor:
+    """What the front end makes of a batch that is on the device."""
+    act_BCFT, frames_B = batch.spect_BFT.unsqueeze(1), batch.frames_B
+    for layer in model.conv:
+        frames_B = convolved(frames_B, layer.shape, axis=1)
+        act_BCFT = layer(act_BCFT, frames_B)
+    return act_BCFT
+
+
 def front_ends(work: Workload, batch: Batch) -> Side:
     """Forward and backward pass through the convolutions alone, the batch on the device."""
     model = work.model
@@ -193,13 +130,6 @@ def front_ends(work: Workload, batch: Batch) -> Side:
     with torch.no_grad():
         gradient_BCFT = torch.ones_like(ancestor(on_device.spect_BFT, count_B))
 
-    def ours() -> Tensor:
-        act_BCFT, frames_B = on_device.spect_BFT.unsqueeze(1), on_device.frames_B
-        for layer in model.conv:
-            frames_B = convolved(frames_B, layer.shape, axis=1)
-            act_BCFT = layer(act_BCFT, frames_B)
-        return act_BCFT
-
     def both_ways(forward: Callable[[], Tensor]) -> Callable[[], None]:
         def passes() -> None:
             with work.device.autocast(work.precision):
@@ -209,7 +139,9 @@ def front_ends(work: Workload, batch: Batch) -> Side:
 
         return passes
 
-    return Side(both_ways(ours), both_ways(lambda: ancestor(on_device.spect_BFT, count_B)))
+    return Side(
+        both_ways(lambda: our_front_end(model, on_device)), both_ways(lambda: ancestor(on_device.spect_BFT, count_B))
+    )
 
 
 def steps(work: Workload, batch: Batch) -> Side:
@@ -221,6 +153,7 @@ def steps(work: Workload, batch: Batch) -> Side:
 def compare(work: Workload, batch: Batch) -> None:
     """Stops where the two do not compute the same."""
     model = work.model
+    assert isinstance(model, DeepSpeech2)
 
     def measured(loss: Tensor) -> tuple[float, float]:
         loss.backward()
@@ -229,6 +162,14 @@ def compare(work: Workload, batch: Batch) -> None:
         return loss.item(), norm.item()
 
     on_device = batch.to(work.device.torch_device)
+    with torch.no_grad(), work.device.autocast(work.precision):
+        front_BCFT = our_front_end(model, on_device)
+        theirs_BCFT = AncestorFrontEnd(model)(
+            on_device.spect_BFT, torch.tensor(model.output_frames(batch.frame_counts))
+        )
+    apart = ((front_BCFT - theirs_BCFT).abs().max() / theirs_BCFT.abs().max()).item()
+    if not apart < AGREE[work.precision]:
+        raise SystemExit(f"the two front ends differ: by {apart:.1e} of the largest value")
     ours = measured(work.task.loss(work.outputs(on_device), on_device))
     ancestor = measured(AncestorStep(work, batch).loss())
     if not np.allclose(ours, ancestor, rtol=AGREE[work.precision]):
@@ -296,26 +237,39 @@ def timed_ms(device: Device, run: Callable[[], object], *, times: int) -> float:
     return (time.perf_counter() - started) * 1e3 / times
 
 
-def measure(
-    part: str, work: Workload, side: Side, *, size: int, turns: int, least_ms: float, until_s: float = math.inf
-) -> Row:
-    """The two in turns: so many, or fewer where the clock would pass ``until_s``, but at least six."""
-    device = work.device
-    warm_ms, peaks = 0.0, {}
+class WarmUp(NamedTuple):
+    """What the first runs of both tell; the very first, in which libraries choose their kernels, is not timed."""
+
+    run_ms: float
+    peak_bytes: dict[str, int | None]
+
+
+def warmed_up(device: Device, side: Side) -> WarmUp:
+    """The slower one's time, and the most memory that each takes of the device."""
+    run_ms, peak_bytes = 0.0, {}
     for name, run in side._asdict().items():
-        run()  # libraries are loaded and choose their kernels
+        run()
         device.reset_peak_memory()
-        warm_ms = max(warm_ms, timed_ms(device, run, times=1))
-        peaks[name] = device.peak_memory_bytes()
-    times = max(round(least_ms / warm_ms), 1)
-    rng = random.Random(size)
-    taken: dict[str, list[float]] = {"ours": [], "ancestor": []}
+        run_ms = max(run_ms, timed_ms(device, run, times=1))
+        peak_bytes[name] = device.peak_memory_bytes()
+    return WarmUp(run_ms, peak_bytes)
+
+
+def measure(
+    device: Device, side: Side, *, turns: int, times: int, seed: int = 0, until_s: float = math.inf
+) -> dict[str, list[float]]:
+    """Milliseconds of the two in so many turns, or fewer where the clock would pass ``until_s``, but at least six."""
+    rng = random.Random(seed)
+    taken: dict[str, list[float]] = {"ours_ms": [], "ancestor_ms": []}
+    longest_s = 0.0
     for turn in range(turns):
-        if turn >= FEWEST_TURNS and time.monotonic() + 2 * times * warm_ms / 1e3 > until_s:
+        started_s = time.monotonic()
+        if turn >= FEWEST_TURNS and started_s + longest_s > until_s:
             break
         for name in rng.sample(["ours", "ancestor"], 2):
-            taken[name].append(timed_ms(device, getattr(side, name), times=times))
-    return Row(part, work.precision, size, taken["ours"], taken["ancestor"], peaks)
+            taken[f"{name}_ms"].append(timed_ms(device, getattr(side, name), times=times))
+        longest_s = max(longest_s, time.monotonic() - started_s)
+    return taken
 
 
 class Clock:
@@ -329,7 +283,7 @@ class Clock:
     def __init__(self, minutes: float | None, costs: Sequence[int]) -> None:
         self._end_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self._costs = list(costs)
-        self._turn_s: dict[tuple[str, str], tuple[int, float]] = {}
+        self._turns_s: dict[tuple[str, str], tuple[int, float]] = {}
 
     def next_until_s(self) -> float:
         """When the next row should be done."""
@@ -337,16 +291,14 @@ class Clock:
         del self._costs[0]
         return now_s + max(self._end_s - now_s, 0) * share
 
-    def took(self, row: Row) -> None:
-        """Notes what a turn of the row took."""
-        turn_s = (statistics.median(row.ours_ms) + statistics.median(row.ancestor_ms)) / 1e3
-        self._turn_s[row.part, row.precision] = row.size, turn_s
+    def took(self, part: str, precision: str, *, size: int, turn_s: float) -> None:
+        """Notes what a turn of a row takes."""
+        self._turns_s[part, precision] = size, turn_s
 
-    def has_room(self, part: str, precision: str, size: int) -> bool:
-        """Whether the fewest turns will fit, going by the row before, of another size."""
-        before, turn_s = self._turn_s.get((part, precision), (size, 0.0))
-        least_s = turn_s * size / before * (FEWEST_TURNS + TURNS_OF_WARM_UP)
-        return time.monotonic() + least_s < self._end_s
+    def has_room(self, part: str, precision: str, *, size: int) -> bool:
+        """Whether the fewest turns will fit, going by what is known of the same part, perhaps of another size."""
+        known, turn_s = self._turns_s.get((part, precision), (size, 0.0))
+        return time.monotonic() + FEWEST_TURNS * turn_s * size / known < self._end_s
 
 
 def arguments() -> argparse.Namespace:
@@ -363,7 +315,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minutes",
         type=float,
-        help="of measuring; rows get fewer turns, but six, and what then does not fit is left out",
+        help="for all of it: rows get fewer turns, but six at least; what then does not fit is left out",
     )
     parser.add_argument("--parts", nargs="+", default=["front end", "step"], choices=["front end", "step"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn's times here, too")
@@ -377,18 +329,30 @@ def rows_of(asked: argparse.Namespace, device: Device, *, frames: int) -> Iterat
     clock = Clock(asked.minutes, [size * (STEP_COST if part == "step" else 1) for _, part, size in planned])
     work: Workload | None = None
     for precision, part, size in planned:
-        until_s = clock.next_until_s()
-        if not clock.has_room(part, precision, size):
-            print(f"{part}, {precision}, batch {size}: left out; there is no time for six turns", file=sys.stderr)
-            continue
         if work is None or work.precision != precision:
             work = assemble(PRESETS["tbd"], device, batches=NoBatches(), precision=precision, seed=1)
             compare(work, batch_of(asked.batches[0], frames, device))
-        turns = (asked.steps or -(-asked.repeat // 3)) if part == "step" else asked.repeat
-        side = (steps if part == "step" else front_ends)(work, batch_of(size, frames, device))
-        row = measure(part, work, side, size=size, turns=turns, least_ms=asked.least_ms, until_s=until_s)
-        clock.took(row)
-        yield row
+        row = row_of(asked, work, part, batch_of(size, frames, device), clock=clock)
+        if row is None:
+            print(f"{part}, {precision}, batch {size}: left out; there is no time for six turns", file=sys.stderr)
+        else:
+            yield row
+
+
+def row_of(asked: argparse.Namespace, work: Workload, part: str, batch: Batch, *, clock: Clock) -> Row | None:
+    """One row of the table; None where the clock has no room for it."""
+    until_s, size = clock.next_until_s(), batch.samples
+    if not clock.has_room(part, work.precision, size=size):
+        return None
+    side = (steps if part == "step" else front_ends)(work, batch)
+    warm = warmed_up(work.device, side)
+    times = max(round(asked.least_ms / warm.run_ms), 1)
+    clock.took(part, work.precision, size=size, turn_s=2 * times * warm.run_ms / 1e3)
+    if not clock.has_room(part, work.precision, size=size):
+        return None
+    turns = (asked.steps or -(-asked.repeat // 3)) if part == "step" else asked.repeat
+    taken = measure(work.device, side, turns=turns, times=times, seed=size, until_s=until_s)
+    return Row(part, work.precision, size, **taken, peak_bytes=warm.peak_bytes)
 
 
 def peak_bytes_of_process() -> int:

@@ -4,8 +4,8 @@
     python scripts/proof_presets.py [PRESET...]      all of them where none is named
 
 For each preset one line: its parameters, the seconds of the run, and the iterations that its trace holds. Exits with
-1 if a run fails or a trace does not hold exactly iterations 1 to 3 and all seven phases. Utterances are two seconds
-long, so that the largest networks take seconds a step on a host.
+1 if a run fails or a trace does not hold exactly iterations 1 to 3 and all seven phases, with 2 if there is no such
+preset. Utterances are two seconds long, so that the largest networks take seconds a step on a host.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ PHASES = ["data", "h2d", "forward", "loss", "backward", "clip", "optimizer"]
 
 def main(names: list[str]) -> int:
     """The exit code, with a line printed for each preset."""
+    if unknown := [name for name in names if name not in PRESETS]:
+        print(f"{', '.join(unknown)}: no such preset; take any of {', '.join(PRESETS)}", file=sys.stderr)
+        return 2
     failed = 0
     for name in names or list(PRESETS):
         started_s = time.monotonic()

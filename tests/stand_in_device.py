@@ -152,8 +152,8 @@ def install() -> tuple[StandInModule, list[Any]]:
     return module, [own, rest]
 
 
-def main() -> None:
-    """Trains two steps on the device named in the arguments, in the precision named there, and prints what was seen."""
+def trained(module: StandInModule, device_text: str, precision: str) -> dict[str, Any]:
+    """What was seen of training two steps on the device of that name, in that precision."""
     from ds2prof.config import Window
     from ds2prof.train.capture import capture_for
     from ds2prof.train.device import open_device
@@ -161,8 +161,7 @@ def main() -> None:
     from ds2prof.train.workload import assemble
     from tests.train_support import NANO, nano_settings, train_nano
 
-    device_text, precision = sys.argv[1:]
-    module, _kept = install()
+    module.calls.clear()
     device = open_device(device_text)
     settings = nano_settings(precision=precision, window=Window(1, 2), iterations=2)
     # Plain recurrence: of LSTMs and GRUs a plug-in has to bring its own fused cells.
@@ -172,20 +171,20 @@ def main() -> None:
     capture = capture_for(settings, device, ranges=work.ranges, layers=work.layers())
     before = len(module.calls)
     losses = train_nano(settings, work, capture).losses()
-    trained = module.calls[before:]
+    training = module.calls[before:]
     start, end = device.moment(), device.moment()
     start.record()
     end.record()
     host = open_device("cpu")
     on_host = train_nano(settings, assemble(preset, host, batches=batches, precision=precision, seed=1), capture)
-    seen = {
+    return {
         "device": device.facts(),
         "parameters": sorted({str(parameter.device) for parameter in work.model.parameters()}),
         "losses": losses,
         "host_losses": on_host.losses(),
         "set": [call for call in module.calls if call.startswith("set_device")],
-        "waits": trained.count("synchronize"),
-        "autocast": trained.count("autocast linear"),
+        "waits": training.count("synchronize"),
+        "autocast": training.count("autocast linear"),
         "elapsed_ns": device.elapsed_ns(start, end),
         "memory": [device.memory_bytes(), device.peak_memory_bytes(), device.reserved_memory_bytes()],
         "free": device.free_memory_bytes(),
@@ -195,7 +194,13 @@ def main() -> None:
         "backend": device.distributed_backend,
         "activities": len(device.activities()),
     }
-    print(json.dumps(seen))
+
+
+def main() -> None:
+    """Trains on each ``DEVICE,PRECISION`` of the arguments and prints what was seen, a line for each."""
+    module, _kept = install()
+    for argument in sys.argv[1:]:
+        print(json.dumps(trained(module, *argument.split(","))))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the package torch is not installed")
 
-from ds2prof.errors import UsageError
+from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.train import bandwidth
 from ds2prof.train.bandwidth import Bandwidth, Trial, measure, size_of
 from ds2prof.train.device import open_device
@@ -81,6 +81,33 @@ def test_sizes_are_rounded_down_to_whole_elements(both):
     assert shown == found
     with pytest.raises(UsageError, match="holds no element"):
         measure(Trial((1,), "half", 0, 1), Two(0, 2, 0), open_device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            RuntimeError("Connection closed by peer [10.0.0.2]\nmore"),
+            r"Connection closed by peer \[10.0.0.2\]; NCCL_DEBUG",
+        ),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "out of memory; give smaller --sizes"),
+    ],
+)
+def test_a_link_that_fails_is_one_line_of_its_rank(monkeypatch, raised, said):
+    def all_reduce(tensor):
+        raise raised
+
+    monkeypatch.setattr(bandwidth.torch.distributed, "all_reduce", all_reduce)
+    with pytest.raises(Ds2profError, match=f"^rank 1: all-reduce of 4096 bytes: {said}") as caught:
+        measure(Trial((4096,)), Two(1, 2, 1), open_device("cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_sums_are_checked_in_every_piece(monkeypatch, both):
+    monkeypatch.setattr(bandwidth, "_CHECKED_TOGETHER", 100)
+    assert measure(Trial((4096,), calls=1), Two(0, 2, 0), open_device("cpu"))[0].wrong == 0
+    monkeypatch.setattr(bandwidth.torch.distributed, "all_reduce", lambda tensor: None)
+    assert measure(Trial((4096,), calls=1), Two(0, 2, 0), open_device("cpu"))[0].wrong == 1024 * (1 + 3)
 
 
 def test_a_wrong_sum_is_counted_on_every_rank(monkeypatch):

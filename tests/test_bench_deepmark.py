@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +16,7 @@ pytest.importorskip("torch", reason="no torch, the tool that trains")
 
 from ds2prof.cli import cli
 from ds2prof.cli.bench_deepmark import command
-from ds2prof.errors import Ds2profError, UsageError
+from ds2prof.errors import CaptureError, Ds2profError, UsageError
 from ds2prof.parsers import log_cambricon, log_deepmark
 from ds2prof.parsers.sources import find_sources
 from ds2prof.speech.synthetic import Group, deepmark_groups
@@ -45,15 +49,17 @@ def cards_that_take(ns_per_frame: int, *, fit: int = 10**9) -> Any:
         for batch in batches:
             third = batch.frames * max(count for _, count in batch.parts) * ns_per_frame // 3
             rows.append((third, 2 * third, 4 * third))
-        facts = {
-            "parameters": 7,
-            "device": {"device": "cpu", "name": "a host"},
-            "versions": {"torch": "2.13.0"},
-            "events": False,
-        }
-        return Timed(rows, facts, peak_bytes=1000, reserved_bytes=None)
+        return Timed(rows, CARD_FACTS, peak_bytes=1000, reserved_bytes=None)
 
     return measured
+
+
+CARD_FACTS = {
+    "parameters": 7,
+    "device": {"device": "cpu", "name": "a host"},
+    "versions": {"torch": "2.13.0"},
+    "events": False,
+}
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, *, fit: int = 10**9, **options: Any) -> deepmark.Measured:
@@ -231,6 +237,19 @@ def test_the_batch_size_is_looked_for_unless_it_is_given(monkeypatch: pytest.Mon
     assert document["search"]["fastest"]["probes"][0]["batch_size"] == 8
 
 
+def test_what_fits_fits_beside_the_gradients_of_a_minibatch_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm: dict[int, list[int]] = {}
+
+    def noted(setting: Setting, batches: list[Minibatch], *, warmup: list[Minibatch], **options: Any) -> Timed:
+        if batches[0].frames == 300:
+            warm[batches[0].samples] = [batch.frames * batch.samples for batch in warmup]
+        return cards_that_take(30_000, fit=3)(setting, batches)
+
+    monkeypatch.setattr(deepmark, "measure", noted)
+    deepmark.run(Asked(setting=SETTING, fraction=0.0001, batch_size="largest"), Quiet())
+    assert {samples: frames for samples, frames in warm.items() if samples > 1} == {2: [20], 4: [20], 3: [20]}
+
+
 def test_a_batch_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Ds2profError, match="out of memory at minibatches of 17"):
         measured(monkeypatch, fraction=0.001, batch_size=17, fit=2)
@@ -245,11 +264,14 @@ def test_not_even_one_utterance_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_text_has_the_columns_beside_the_published_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "\n".join(text_lines(measured(monkeypatch, fraction=0.001, batch_size=8).document))
+    lines = text_lines(measured(monkeypatch, fraction=0.001, batch_size=8).document)
+    text = " ".join(" ".join(lines).split())
     for word in ("forward ms", "backward ms", "total ms", "samples/s", "audio s/s", "epoch s", "scaling"):
         assert word in text
     for word in ("83*", "72*", "154*", "4013", "1204", "3.33", "1003 ms on 1", "extrapolated: 128 of 128000"):
         assert word in text
+    table_ends = lines.index("", 2)
+    assert max(map(len, lines[table_ends:])) <= len(lines[2])
 
 
 def test_our_parser_reads_the_form_of_deepmarks_own_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -325,6 +347,17 @@ def test_options_that_cannot_be_are_one_line(arguments: list[str], word: str) ->
     assert word in str(result.exception)
 
 
+@pytest.mark.parametrize("log", ["", "missing/log.json"])
+def test_a_benchmark_log_that_cannot_be_written_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str
+) -> None:
+    monkeypatch.setattr(deepmark, "measure", None)
+    environ = {"BENCHMARK_LOG": str(tmp_path / log)}
+    result = CliRunner(env=environ).invoke(cli, ["bench", "deepmark", "--preset", "tiny", "--device", "cpu"])
+    assert isinstance(result.exception, CaptureError)
+    assert "BENCHMARK_LOG" in str(result.exception)
+
+
 def test_a_batch_size_is_a_number_or_fastest_or_largest() -> None:
     result = CliRunner().invoke(command, ["--batch-size", "slowest"])
     assert (result.exit_code, "fastest" in result.output) == (2, True)
@@ -332,17 +365,23 @@ def test_a_batch_size_is_a_number_or_fastest_or_largest() -> None:
 
 # -- real processes
 
+LIMIT = "1GiB"
+BEYOND_LIMIT = Minibatch(300, ((120_000, 6000),))  # 1.16 GB of speech
+
 
 @pytest.mark.slow
-def test_a_pass_in_processes_of_its_own_prints_the_columns_and_keeps_the_log(tmp_path: Path) -> None:
+def test_a_pass_in_a_process_of_its_own_prints_the_columns_and_keeps_the_log(tmp_path: Path) -> None:
     log, output = tmp_path / "benchmark.json", tmp_path / "result.json"
     options = ["--preset", "tiny", "--device", "cpu", "--fraction", "0.0001", "--batch-size", "4"]
-    command_line = ["bench", "deepmark", *options, "--format", "json", "-o", str(output)]
+    command_line = ["bench", "deepmark", *options, "--memory-limit", LIMIT, "--format", "json", "-o", str(output)]
     result = CliRunner(env={"BENCHMARK_LOG": str(log)}).invoke(cli, command_line, catch_exceptions=False)
     assert result.exit_code == 0
     document = json.loads(output.read_text())
     assert (document["samples"], document["parameters"]) == (13, 839_444)
     assert document["total_ns"] == pytest.approx(document["forward_ns"] + document["backward_ns"])
+    assert document["samples_per_s"] * document["pass_s"] == pytest.approx(13)
+    assert document["audio_s_per_s"] * document["pass_s"] == pytest.approx(document["audio_s"])
+    assert sum(row["sum_ns"] for row in document["lengths"]) / 1e9 == pytest.approx(document["pass_s"])
     assert 0 < document["pass_s"] <= document["wall_s"]
     assert json.loads(log.read_text())["net"] == "tiny"
 
@@ -356,16 +395,38 @@ def test_two_processes_average_their_gradients_and_are_set_beside_one() -> None:
 
 @pytest.mark.slow
 def test_a_probe_beyond_its_memory_dies_alone() -> None:
-    setting = Setting(preset="tiny", device="cpu", precision="fp32", seed=1, memory_limit_bytes=400 << 20)
-    batch = Minibatch(300, ((127_000, 1000),))
+    setting = replace(SETTING, memory_limit_bytes=size_bytes(LIMIT))
     with pytest.raises(DoesNotFit):
-        deepmark_process.measure(setting, [batch], warmup=[])
+        deepmark_process.measure(setting, [BEYOND_LIMIT], warmup=[])
 
 
-@pytest.mark.slow
-def test_a_measurement_is_ended_when_its_time_is_up() -> None:
+def test_a_measurement_is_ended_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    start = subprocess.Popen
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
     with pytest.raises(TookTooLong):
-        deepmark_process.measure(SETTING, [Minibatch(300, ((127_000, 900),))], warmup=[], timeout_s=0.1)
+        deepmark_process.measure(SETTING, [BEYOND_LIMIT], warmup=[], timeout_s=0.1)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+def test_a_process_ends_by_itself_where_the_one_that_asked_is_killed(tmp_path: Path) -> None:
+    code = "from ds2prof.train import deepmark_child as child; child._end_with_asker()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 1
+
+
+def test_a_process_says_how_much_memory_it_held_itself() -> None:
+    held = bytearray(200 << 20)
+    code = "from ds2prof.train.deepmark_child import _host_peak_bytes as peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(done.stdout) < len(held)
 
 
 def test_last_words_of_exhausted_memory_are_understood() -> None:

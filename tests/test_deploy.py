@@ -321,7 +321,7 @@ def test_ranks_share_the_processors_out(deploy, machine, options, rank, ranks, b
     assert bound(deploy, machine, *options, rank=rank, ranks=ranks) == f"{binding} -- train"
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("ranks", [1, 3, 8])
 def test_exclusive_shares_neither_overlap_nor_leave_a_core_of_a_node_in_use(deploy, machine, ranks):
     shares = []
     for rank in range(ranks):

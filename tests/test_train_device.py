@@ -193,18 +193,19 @@ def test_python_running_out_of_memory_is_one_line_too() -> None:
 # -- a plug-in device, in a process of its own
 
 
-def seen_on(device: str, precision: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.stand_in_device", device, precision]
+@pytest.fixture(scope="module")
+def seen_on() -> dict[str, dict[str, Any]]:
+    asked = ["mlu:0,fp32", "auto,bf16"]
+    command = [sys.executable, "-m", "tests.stand_in_device", *asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return dict(zip(asked, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_HOOK, reason="this torch, the tool that trains, takes no devices written in Python")
-def test_the_training_loop_runs_on_a_plug_in_device() -> None:
-    seen = seen_on("mlu:0", "fp32")
+def test_the_training_loop_runs_on_a_plug_in_device(seen_on: dict[str, dict[str, Any]]) -> None:
+    seen = seen_on["mlu:0,fp32"]
     assert seen["device"] == {"device": "mlu:0", "name": "stand-in"}
     assert seen["parameters"] == ["mlu:0"]
     assert seen["losses"] == pytest.approx(seen["host_losses"], rel=1e-5)
@@ -220,8 +221,8 @@ def test_the_training_loop_runs_on_a_plug_in_device() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_HOOK, reason="this torch, the tool that trains, takes no devices written in Python")
-def test_auto_finds_a_plug_in_device_and_autocast_reaches_it() -> None:
-    seen = seen_on("auto", "bf16")
+def test_auto_finds_a_plug_in_device_and_autocast_reaches_it(seen_on: dict[str, dict[str, Any]]) -> None:
+    seen = seen_on["auto,bf16"]
     assert seen["parameters"] == ["mlu:0"]
     assert seen["autocast"] > 0
     assert seen["losses"] == pytest.approx(seen["host_losses"], rel=1e-2)

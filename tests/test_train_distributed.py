@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,26 @@ def test_ranks_and_accumulated_batches_give_the_gradients_of_one_large_batch(eac
     for name in whole.keys() - {"loss"}:
         assert np.abs(whole[name]).max() > 0, name
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-5, atol=1e-5 * np.abs(whole[name]).max())
+
+
+def test_a_compiled_network_too_keeps_its_gradients_to_itself_while_they_accumulate():
+    torch = pytest.importorskip("torch", reason="the package torch is a tool that this test needs")
+    asked: list[str] = []
+
+    class Averaging(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+
+        def no_sync(self):
+            asked.append("no_sync")
+            return nullcontext()
+
+    wrapped = torch.nn.Module()
+    wrapped._orig_mod = Averaging()  # where torch.compile keeps what it was given
+    for network in (wrapped, Averaging(), torch.nn.Module()):
+        with Ranks(0, 2).gradients_stay(network):
+            pass
+    assert asked == ["no_sync", "no_sync"]
 
 
 def test_a_process_without_variables_is_alone():

@@ -20,6 +20,8 @@ from ds2prof.train.presets import PRESETS, ModelConfig
 from ds2prof.train.recurrent import Projection, RecurrentLayer
 
 CONFIGS = {name: preset.model for name, preset in PRESETS.items() if isinstance(preset.model, ModelConfig)}
+COUNTED = sorted(set(CONFIGS) - {"tiny"})
+"""Without the preset that has another's structure."""
 LENGTHS = (46, 40, 38)
 LABELS = (3, 2, 1)
 
@@ -43,23 +45,23 @@ def counted(config: ModelConfig, lengths: Sequence[int]) -> tuple[int, int]:
     return forward, counter.get_total_flops() - forward
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", COUNTED)
 def test_the_executed_flop_of_a_preset_are_those_that_pytorch_counts(name: str) -> None:
     config = CONFIGS[name]
     few = few_frames(config)
-    lengths = (few + 9, few + 4, few)
+    lengths = (few + 4, few + 2, few)
     with torch.device("meta"):
         flop = DeepSpeech2(config).flop(lengths, LABELS, padded=True)
     assert sum(flop.values()) == counted(config, lengths)[0]
 
 
-@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"tbd-lookahead"}))
+@pytest.mark.parametrize("name", sorted(set(COUNTED) - {"tbd-lookahead"}))
 def test_the_backward_flop_exceed_those_that_pytorch_counts_by_what_the_formula_says(name: str) -> None:
     # FlopCounterMode takes the gradient of a grouped convolution's weight for that of a full one: hence no lookahead.
-    config = replace(CONFIGS[name], hidden=24)
+    config = replace(CONFIGS[name], hidden=24, recurrent_layers=2)
     with torch.device("meta"):
         model = DeepSpeech2(config)
-    lengths = (few_frames(config) + 3,) * 2
+    lengths = (few_frames(config),) * 2
     flop = model.backward_flop(lengths, (1, 1), padded=True)
     per_layer = 2 * config.directions * config.hidden**2
     initial_states = per_layer * GATES[config.cell] * len(lengths) * config.recurrent_layers

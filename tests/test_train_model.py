@@ -125,36 +125,44 @@ def test_a_convolved_length_is_what_the_convolution_leaves(length: int, kernel: 
     assert convolved(torch.tensor([length]), convolution, axis=1).tolist() == [frames]
 
 
-def test_the_mask_equals_a_loop_over_the_utterances() -> None:
+def looped(model: DeepSpeech2, act_BCFT: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """The front end with each utterance's padding set to zero by itself, behind each of its modules."""
+    for layer in model.conv:
+        lengths = [convolved(length, layer.shape, axis=1) for length in lengths]
+        for step in (layer.convolution, layer.normalization, layer.activation):
+            rows = zip(step(act_BCFT), lengths, strict=True)
+            padded = [torch.nn.functional.pad(row[..., :length], (0, row.shape[-1] - length)) for row, length in rows]
+            act_BCFT = torch.stack(padded)
+    return act_BCFT
+
+
+@pytest.mark.parametrize("name", ["tbd", "deepmark"])
+def test_the_mask_equals_a_loop_over_the_utterances_in_training(name: str) -> None:
     torch.default_generator.manual_seed(0)
-    layer = ConvolutionLayer(1, NANO.model.convolutions[0], bins=161)
-    act_BCFT = torch.randn(4, 1, 161, 40)
-    lengths = [20, 13, 7, 1]
-    masked = layer(act_BCFT, torch.tensor(lengths))
+    masked = with_uneven_statistics(DeepSpeech2(replace(narrow(CONFIGS[name]), masked=True))).double()
+    plain = copy.deepcopy(masked)
+    lengths = (90, 77, 60, 41)
+    inputs = [spectrograms(lengths).double().unsqueeze(1).requires_grad_()]
+    inputs.append(inputs[0].detach().clone().requires_grad_())
 
-    expected = act_BCFT
-    for step in (layer.convolution, layer.normalization, layer.activation):
-        expected = step(expected).clone()
-        for row, length in enumerate(lengths):
-            expected[row, :, :, length:] = 0
-    assert torch.allclose(masked, expected, rtol=1e-5, atol=1e-6)
+    act_BCFT, frames_B = inputs[0], torch.tensor(lengths)
+    for layer in masked.conv:
+        frames_B = convolved(frames_B, layer.shape, axis=1)
+        act_BCFT = layer(act_BCFT, frames_B)
+    expected_BCFT = looped(plain, inputs[1], lengths)
+    weight_BCFT = torch.randn_like(act_BCFT)
+    (act_BCFT * weight_BCFT).sum().backward()
+    (expected_BCFT * weight_BCFT).sum().backward()
 
-
-def test_the_gradients_behind_the_mask_equal_those_behind_the_loop() -> None:
-    torch.default_generator.manual_seed(0)
-    masked = DeepSpeech2(narrow(CONFIGS["tbd"])).conv[0]
-    looped = copy.deepcopy(masked)
-    act_BCFT = torch.randn(4, 1, 161, 40)
-    lengths = [20, 13, 7, 1]
-    masked(act_BCFT, torch.tensor(lengths)).square().sum().backward()
-
-    for step in (looped.convolution, looped.normalization, looped.activation):
-        act_BCFT = step(act_BCFT).clone()
-        for row, length in enumerate(lengths):
-            act_BCFT[row, :, :, length:] = 0
-    act_BCFT.square().sum().backward()
-    for one, other in zip(masked.parameters(), looped.parameters(), strict=True):
-        assert torch.allclose(one.grad, other.grad, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(act_BCFT, expected_BCFT, rtol=0, atol=1e-10)
+    gradients = [
+        [each.grad for each in (given, *model.conv.parameters())]
+        for given, model in zip(inputs, (masked, plain), strict=True)
+    ]
+    statistics = [list(model.conv.buffers()) for model in (masked, plain)]
+    for pair in (gradients, statistics):
+        for one, other in zip(*pair, strict=True):
+            assert torch.allclose(one, other, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", sorted(set(CONFIGS) - READ_THE_PADDING))
@@ -307,7 +315,6 @@ def test_the_front_end_compiles_as_one_graph() -> None:
     act_BCFT = torch.randn(3, 1, 161, 40)
     frames_B = torch.tensor([20, 13, 7])
     expected = layer(act_BCFT, frames_B)
-    layer.normalization.reset_running_stats()
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
     assert torch.allclose(compiled(act_BCFT, frames_B), expected)
 

@@ -50,7 +50,7 @@ def command(
 
     algbw is size / time; busbw is algbw x 2 (n - 1) / n, comparable with the peak of the links. Rank 0 prints.
 
-    Exit codes: 0 done, 1 sums were wrong or ranks did not meet, 2 usage, 3 slower than --at-least.
+    Exit codes: 0 done, 1 sums were wrong, ranks did not meet or lost each other, 2 usage, 3 slower than --at-least.
     """
     from ds2prof.train.settings import require_packages
 

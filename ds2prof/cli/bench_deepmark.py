@@ -72,12 +72,29 @@ def command(form: str, output: Path | None, force: bool, **options: Any) -> None
 
     require_packages("torch", "numpy")
     make_ready(output, force=force)
+    log = _benchmark_log()
     measured = _measured(_asked(**options))
-    log = os.environ.get(ENV_BENCHMARK_LOG)
-    if log:
-        with Path(log).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(measured.benchmark_log(), indent=4) + "\n")
     _deliver(_text(measured, form), output)
+    if log is not None:
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(measured.benchmark_log(), indent=4) + "\n")
+
+
+def _benchmark_log() -> Path | None:
+    """The file that the environment names for Cambricon's fields; that it can be written is known before any measuring.
+
+    Raises:
+        CaptureError: it cannot be written.
+    """
+    from ds2prof.errors import CaptureError
+
+    named = os.environ.get(ENV_BENCHMARK_LOG)
+    if not named:
+        return None
+    path = Path(named)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise CaptureError(f"{ENV_BENCHMARK_LOG}={path}: cannot write this file; name one in a folder that is there")
+    return path
 
 
 def _asked(

@@ -4,8 +4,8 @@ An archive is a stranger's. Its members' names may point elsewhere, it may hold 
 swell until the disk is full. So: names that leave the folder, devices and doubled names refuse the whole archive;
 files are made anew with plain permissions; a symbolic link is never made, but a link to a regular file of the same
 archive becomes a second name of it (TED-LIUM 3 has such links), and other links are left out and counted. How many
-members, how large and how much larger than the archive it all may be is limited, while it is written and not by what the
-archive claims. What a tolerant reader takes for an early end (a damaged header, a missing end) is damage here.
+members, how large and how much larger than the archive it all may be is limited, while it is written and not by what
+the archive claims. What a tolerant reader takes for an early end (a damaged header, a missing end) is damage here.
 
 It is unpacked under the name ``FOLDER.unpacking`` and renamed at the end, so that a folder under its own name is whole.
 """

@@ -15,21 +15,23 @@ memory with it, so this is an upper bound for what a run reaches.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 import torch.distributed
 
-from ds2prof.errors import UsageError
-from ds2prof.train.device import Device
+from ds2prof.errors import Ds2profError, UsageError
+from ds2prof.train.device import Device, out_of_memory
 from ds2prof.train.distributed import Ranks, ranks_of
 from ds2prof.units import NS_PER_S
 
 TYPES: Final = {"float": torch.float32, "half": torch.float16, "bfloat16": torch.bfloat16}
 """Name, as nccl-tests has it -> PyTorch's type."""
 
+_CHECKED_TOGETHER: Final = 1 << 24
 _MULTIPLES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -136,6 +138,7 @@ def measure(
 
     Raises:
         UsageError: a size holds no element.
+        Ds2profError: the memory does not hold it, or the ranks lost each other.
     """
     kind = TYPES[trial.type_name]
     found = []
@@ -143,10 +146,11 @@ def measure(
         count = size_bytes // kind.itemsize
         if not count:
             raise UsageError(f"--sizes {size_bytes}: holds no element of type {trial.type_name}")
-        tensor = torch.empty(count, dtype=kind, device=device.torch_device)
-        wrong = _wrong(tensor, ranks, device)
-        own_ns = _timed(tensor, trial, ranks, device, clock_ns)
-        dur_ns = max(ranks.gathered(own_ns)) / trial.calls
+        with _failing_in_a_line(ranks, size_bytes):
+            tensor = torch.empty(count, dtype=kind, device=device.torch_device)
+            wrong = _wrong(tensor, ranks, device)
+            own_ns = _timed(tensor, trial, ranks, device, clock_ns)
+            dur_ns = max(ranks.gathered(own_ns)) / trial.calls
         found.append(Bandwidth(count * kind.itemsize, dur_ns, ranks.world_size, wrong))
         if show is not None:
             show(found[-1])
@@ -179,15 +183,35 @@ def rows_of(bandwidths: Sequence[Bandwidth]) -> list[dict[str, Any]]:
     ]
 
 
+@contextmanager
+def _failing_in_a_line(ranks: Ranks, size_bytes: int) -> Iterator[None]:
+    """Turns what PyTorch and its libraries raise over links or memory into one line of this rank.
+
+    Raises:
+        Ds2profError: they did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            advice = "out of memory; give smaller --sizes"
+        else:
+            advice = f"{str(error).partition(chr(10))[0]}; NCCL_DEBUG=INFO says more where NCCL is used"
+        raise Ds2profError(f"rank {ranks.rank}: all-reduce of {size_bytes} bytes: {advice}") from None
+
+
 def _wrong(tensor: torch.Tensor, ranks: Ranks, device: Device) -> int:
-    """How many elements the ranks' sum has wrong, together. Small integers: every type here holds their sum."""
+    """How many elements the ranks' sum has wrong, together. Small integers: every type here holds their sum.
+
+    It is checked in pieces, so that the check takes next to no memory beside the tensor.
+    """
     tensor.fill_(ranks.rank % 3 + 1)
     torch.distributed.all_reduce(tensor)
     right = sum(rank % 3 + 1 for rank in range(ranks.world_size))
     bound = right * ranks.world_size * torch.finfo(tensor.dtype).eps
-    close = (tensor.float() - right).abs() <= bound
+    wrong = sum(int((~((piece.float() - right).abs() <= bound)).sum()) for piece in tensor.split(_CHECKED_TOGETHER))
     device.synchronize()
-    return sum(ranks.gathered(int((~close).sum())))
+    return sum(ranks.gathered(wrong))
 
 
 def _timed(tensor: torch.Tensor, trial: Trial, ranks: Ranks, device: Device, clock_ns: Callable[[], int]) -> int:

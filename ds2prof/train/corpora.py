@@ -164,7 +164,7 @@ class Corpora:
     """What a run trains and evaluates on.
 
     Args:
-        options: Which
+        options: Which corpora, in which order, and what is done to them.
         preset: For which network.
         device: Where batches go.
         ranks: The processes that share them out.

@@ -146,25 +146,28 @@ def _attempt(kind: str, asked: Asked, told: Told) -> Callable[[int], Probe]:
     """What tries a batch size on one card: how fast it is on a middling length, or whether it fits on the longest."""
     whole = deepmark_groups(config=asked.preset.speech)
     at = len(whole) - 1 if kind == "largest" else _PROBE_FRAMES[asked.on_host] // 100 - 1
-    repeats = 1 if kind == "largest" else _PROBE_REPEATS
+    # The gradients are there before the batch that has to fit: from the second minibatch of a pass on they always are.
+    shortest = Minibatch(whole[0].frames, ((whole[0].first, 1),))
     ends_s = time.monotonic() + _LONGEST_PROBE * _search_s(asked)
 
     def attempt(batch_size: int) -> Probe:
         told.probing(kind, batch_size)
         batch = Minibatch(whole[at].frames, ((whole[at].first, batch_size),))
         left_s = max(ends_s - time.monotonic(), 1.0)
-        probe = _probe(asked, batch, repeats=repeats, timeout_s=left_s)
+        if kind == "largest":
+            probe = _probe(asked, batch, warmup=shortest, repeats=1, timeout_s=left_s)
+        else:
+            probe = _probe(asked, batch, warmup=batch, repeats=_PROBE_REPEATS, timeout_s=left_s)
         told.probed(kind, probe)
         return probe
 
     return attempt
 
 
-def _probe(asked: Asked, batch: Minibatch, *, repeats: int, timeout_s: float) -> Probe:
+def _probe(asked: Asked, batch: Minibatch, *, warmup: Minibatch, repeats: int, timeout_s: float) -> Probe:
     """What comes of a batch on one card, in a process of its own."""
-    warmup = [batch] if repeats > 1 else []
     try:
-        timed = measure(asked.setting, [batch] * repeats, warmup=warmup, max_s=_PROBE_S, timeout_s=timeout_s)
+        timed = measure(asked.setting, [batch] * repeats, warmup=[warmup], max_s=_PROBE_S, timeout_s=timeout_s)
     except DoesNotFit:
         return Probe(batch_size=batch.samples, outcome=DOES_NOT_FIT)
     except TookTooLong:

@@ -26,7 +26,7 @@ _SAY_EVERY_NS: Final = 500_000_000
 
 def main() -> None:
     """Answers the request on standard input."""
-    request = json.loads(sys.stdin.buffer.raw.readline())
+    request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_asker, daemon=True).start()
     if request["device"] == "cpu" and request["memory_limit_bytes"] is not None:
         _limit_host_memory(request["memory_limit_bytes"])

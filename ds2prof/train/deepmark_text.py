@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -24,13 +25,14 @@ _HEADER: Final = (
 def text_lines(document: Mapping[str, Any]) -> list[str]:
     """The columns beside the published rows, what they mean, and how the batch size was found."""
     rows = [_HEADER, *_measured_rows(document), *(_published_row(row) for row in PUBLISHED)]
+    table = _aligned(rows)
+    notes = [*_notes(document), *_memory_lines(document)]
     return [
         _title(document),
         "",
-        *_aligned(rows),
+        *table,
         "",
-        *_notes(document),
-        *_memory_lines(document),
+        *(line for note in notes for line in textwrap.wrap(note, len(table[0]), subsequent_indent="  ")),
         *(line for kind, found in document["search"].items() for line in _search_lines(kind, found)),
     ]
 

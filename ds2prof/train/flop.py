@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from ds2prof.train.presets import Cell, Convolution
 
@@ -41,6 +41,13 @@ class Frames:
     true: int
     laid_out: int
     executed: bool
+
+
+class CountedLayer(Protocol):
+    """A layer that knows what it computes."""
+
+    def flop(self, frames: Frames) -> int:
+        """FLOP of the forward pass that gives ``frames``."""
 
 
 def frames_of(counts: Sequence[int], *, padded: bool) -> Frames:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ds2prof.errors import UsageError
-from ds2prof.train.flop import Frames, backward_flop, frames_of, linear_flop
+from ds2prof.train.flop import CountedLayer, Frames, backward_flop, frames_of, linear_flop
 from ds2prof.train.front_end import CLIP, ConvolutionLayer, convolved
 from ds2prof.train.presets import ModelConfig
 from ds2prof.train.recurrent import Lookahead, Projection, RecurrentLayer, SequenceNorm
@@ -173,9 +173,9 @@ class DeepSpeech2(nn.Module):
         """
         assert len(frame_counts) == len(label_counts)
         behind = [frames_of(counts, padded=padded) for counts in self._convolved_frames(frame_counts)]
-        layers = self.layers()
+        layers = cast(dict[str, CountedLayer], self.layers())
         frames = [*behind, *[behind[-1]] * (len(layers) - len(behind))]
-        return {name: cast(Head, layer).flop(each) for (name, layer), each in zip(layers.items(), frames, strict=True)}
+        return {name: layer.flop(each) for (name, layer), each in zip(layers.items(), frames, strict=True)}
 
     def backward_flop(
         self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool

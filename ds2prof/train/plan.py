@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from ds2prof.config import Window
@@ -89,7 +89,3 @@ class Outcome:
     epoch: int
     iteration: int
     best_wer: float | None
-
-    def facts(self) -> dict[str, Any]:
-        """The same, for a document."""
-        return asdict(self)

@@ -65,10 +65,16 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], 
         if not own.keys() <= group.keys():
             raise ReadError(f"{where}: the optimizer's state is of another kind of optimizer; resume as it began")
         group.update({name: own[name] for name in _SETTINGS if name in own})
-    for parameter, values in optimizer.state.items():
-        tensors = [value for value in values.values() if isinstance(value, torch.Tensor) and value.ndim]
-        if any(tensor.shape != parameter.shape for tensor in tensors):
-            raise ReadError(f"{where}: the optimizer's state is of other weights; take another checkpoint")
+    if not all(_fits(values, parameter) for parameter, values in optimizer.state.items()):
+        raise ReadError(f"{where}: the optimizer's state is of other weights; take another checkpoint")
+
+
+def _fits(values: Any, parameter: torch.Tensor) -> bool:
+    """Whether the tensors that an optimizer keeps of a parameter have its shape; PyTorch does not look."""
+    if not isinstance(values, dict):
+        return False
+    tensors = [value for value in values.values() if isinstance(value, torch.Tensor) and value.ndim]
+    return all(tensor.shape == parameter.shape for tensor in tensors)
 
 
 def _restored_state(work: Workload, tally: Tally, checkpoint: Checkpoint) -> State:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ds2prof.errors import ReadError, UsageError
 from ds2prof.speech.alphabet import GRAPHEMES, Alphabet, Symbols, read_labels
@@ -110,8 +111,7 @@ def _network(preset: Preset, checkpoint: Checkpoint) -> nn.Module:
     """
     where = f"{checkpoint.path}: its weights are not those of the network that it tells of"
     try:
-        with torch.device("meta"):
-            expected = {name: tuple(each.shape) for name, each in build_network(preset).state_dict().items()}
+        expected = shapes_of(preset)
     except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError, UsageError) as error:
         raise ReadError(
             f"{checkpoint.path}: its network cannot be made: {' '.join(str(error).split())[:200]}"
@@ -123,6 +123,27 @@ def _network(preset: Preset, checkpoint: Checkpoint) -> nn.Module:
     network = build_network(preset)
     load_weights(network, checkpoint)
     return network
+
+
+def shapes_of(preset: Preset) -> dict[str, tuple[int, ...]]:
+    """The shape of each of the preset's weights by its name, found without any memory for them."""
+    with torch.device("meta"), _Unfilled():
+        return {name: tuple(each.shape) for name, each in build_network(preset).state_dict().items()}
+
+
+class _Unfilled(TorchFunctionMode):
+    """A mode that leaves out what fills weights where they have no values to be filled.
+
+    Of tensors without values PyTorch draws normal distributions, and makes identities, in Python, and loads its whole
+    compiler for that, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        if func is torch.eye:
+            return torch.empty(args[0], args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def preset_of(checkpoint: Checkpoint) -> Preset:

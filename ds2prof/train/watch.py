@@ -21,8 +21,6 @@ class Watch:
         self._window = window
         self._device = device
         self._open = False
-        self.done = False
-        """Whether the whole window was recorded."""
 
     def before(self, iteration: int) -> None:
         """Iteration ``iteration`` comes next."""
@@ -40,7 +38,6 @@ class Watch:
         """Iteration ``iteration`` is handed out."""
         if self._window is not None and iteration + 1 == self._window.stop:
             self.close()
-            self.done = True
 
     def close(self) -> None:
         """Closes the window, if it is open: where the run ends inside of it, what was recorded is kept."""
