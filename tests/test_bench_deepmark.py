@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -243,7 +244,8 @@ def test_what_fits_fits_beside_the_gradients_of_a_minibatch_before(monkeypatch: 
     def noted(setting: Setting, batches: list[Minibatch], *, warmup: list[Minibatch], **options: Any) -> Timed:
         if batches[0].frames == 300:
             warm[batches[0].samples] = [batch.frames * batch.samples for batch in warmup]
-        return cards_that_take(30_000, fit=3)(setting, batches)
+        timed: Timed = cards_that_take(30_000, fit=3)(setting, batches)
+        return timed
 
     monkeypatch.setattr(deepmark, "measure", noted)
     deepmark.run(Asked(setting=SETTING, fraction=0.0001, batch_size="largest"), Quiet())
@@ -264,12 +266,14 @@ def test_not_even_one_utterance_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_text_has_the_columns_beside_the_published_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = text_lines(measured(monkeypatch, fraction=0.001, batch_size=8).document)
+    document = measured(monkeypatch, fraction=0.001, batch_size=8).document
+    lines = text_lines(document)
     text = " ".join(" ".join(lines).split())
     for word in ("forward ms", "backward ms", "total ms", "samples/s", "audio s/s", "epoch s", "scaling"):
         assert word in text
     for word in ("83*", "72*", "154*", "4013", "1204", "3.33", "1003 ms on 1", "extrapolated: 128 of 128000"):
         assert word in text
+    assert re.search(r" 571469~ ", " ".join(text_lines({**document, "epoch_s": 571_468.9})))
     table_ends = lines.index("", 2)
     assert max(map(len, lines[table_ends:])) <= len(lines[2])
 

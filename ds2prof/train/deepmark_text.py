@@ -48,7 +48,10 @@ def _title(document: Mapping[str, Any]) -> str:
 
 def _measured_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     cards = document["cards"]
-    epoch = f"{document['epoch_s']:.5g}" + ("" if document["epoch"] == "measured" else "~")
+    seconds = document["epoch_s"]
+    epoch = (f"{seconds:.0f}" if seconds >= 1e4 else f"{seconds:.5g}") + (
+        "" if document["epoch"] == "measured" else "~"
+    )
     rows = [_row(f"measured, {cards} card{'s' if cards > 1 else ''}", document, epoch, document["scaling"])]
     if document["one_card"] is not None:
         rows.append(_row("measured, 1 card", document["one_card"], "", 1.0))
