@@ -520,7 +520,7 @@ def test_the_comparison_with_the_ancestor_is_understood(
         assert asked.json == tmp_path / "work" / step.files[0]
 
 
-@pytest.mark.parametrize(("time_s", "turns"), [(10.0, "3"), (60.0, "3"), (110.0, "9"), (1000.0, "15")])
+@pytest.mark.parametrize(("time_s", "turns"), [(10.0, "6"), (60.0, "6"), (110.0, "9"), (1000.0, "15")])
 def test_the_comparison_with_the_ancestor_takes_the_turns_that_fit(
     tmp_path: Path, root: Path, time_s: float, turns: str
 ) -> None:

@@ -77,17 +77,17 @@ def ancestor(context: Context) -> Part:
         return Part("ancestor", title, 14, skipped=against)
     steps = (
         # A turn of all sizes in both precisions takes seconds, and loading, checking and warming up many more.
-        _compared(context, "ancestor-step", "step", turns=("--steps", _turns(25, 8)), least_s=50),
-        _compared(context, "ancestor-front-end", "front end", turns=("--repeat", _turns(20, 5)), least_s=35),
+        _compared(context, "ancestor-step", "step", turns=("--steps", _turns(25, 8)), least_s=75),
+        _compared(context, "ancestor-front-end", "front end", turns=("--repeat", _turns(20, 5)), least_s=50),
     )
     return Part("ancestor", title, 14, steps)
 
 
 def _turns(before_s: float, turn_s: float) -> Callable[[float], str]:
-    """How many turns fit into so many seconds: 3 to 15."""
+    """How many turns fit into so many seconds: 6, below which there is no interval, to 15."""
 
     def fitting(time_s: float) -> str:
-        return str(min(max(int((_RESERVE * time_s - before_s) / turn_s), 3), 15))
+        return str(min(max(int((_RESERVE * time_s - before_s) / turn_s), 6), 15))
 
     return fitting
 
