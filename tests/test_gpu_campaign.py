@@ -526,7 +526,7 @@ def test_the_comparison_with_the_ancestor_takes_the_turns_that_fit(
 ) -> None:
     first, _ = steps_of(gpu_context(tmp_path, root), "ancestor")
     assert first.cut(time_s) == ("--steps", turns)
-    assert first.expects_s(Learned()) == 50.0
+    assert first.expects_s(Learned()) == 75.0
 
 
 def test_searches_and_latencies_end_within_their_time(tmp_path: Path, root: Path) -> None:
