@@ -339,6 +339,7 @@ def test_half_of_what_is_free_is_the_hosts_default() -> None:
     [
         (["--preset", "nothing"], "--preset nothing"),
         (["--fraction", "2"], "--fraction 2"),
+        (["--device", "cpu", "--search-s", "nan"], "--search-s nan"),
         (["--device", "cpu", "--precision", "tf32"], "tf32"),
         (["--device", "cpu", "--memory-limit", "much"], "not a size"),
         (["--device", "nonsense"], "nonsense"),

@@ -124,6 +124,8 @@ def _asked(
     device = _opened(device, precision)
     if cards > 1 and ":" in device:
         raise UsageError(f"--device {device} --cards {cards}: that is one device; name the kind alone")
+    if search_s != search_s:
+        raise UsageError("--search-s nan: take a number of seconds")
     limit_bytes = None if memory_limit is None else size_bytes(memory_limit)
     if find_largest is None:
         find_largest = device != HOST or limit_bytes is not None

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.train.deepmark_plan import Part
@@ -130,19 +130,19 @@ class Card:
         from ds2prof.train.distributed import shared_network
         from ds2prof.train.presets import PRESETS
         from ds2prof.train.speech import synthetic_batches
-        from ds2prof.train.tasks import task_for
+        from ds2prof.train.tasks import Network, task_for
         from ds2prof.train.workload import build_model, gradient_scaler
 
         preset, seed, self._precision = PRESETS[request["preset"]], request["seed"], request["precision"]
         device.prepare(self._precision)
         self._speech = synthetic_batches(preset, 1, seed=seed, pin_memory=device.pins_memory)
-        self._model: Any = build_model(preset, device, seed=seed).to(device.torch_device)
+        self._model = build_model(preset, device, seed=seed).to(device.torch_device)
         self._network = shared_network(self._model, device, ranks=ranks)
         self._task = task_for(preset)
         self._scaler = gradient_scaler(device, self._precision)
         self._device, self._ranks = device, ranks
         self._moments = [device.moment() for _ in range(3)]
-        self.parameters: int = self._model.parameter_count()
+        self.parameters = cast(Network, self._model).parameter_count()
 
     def times(
         self, parts: Sequence[Part], together: Sequence[bool], *, max_s: float | None, said: Callable[[int], None]
@@ -182,7 +182,8 @@ class Card:
             outputs = network(*self._task.inputs(batch))
         loss = self._task.loss(outputs, batch)
         middle.record()
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        scaled: Any = loss if self._scaler is None else self._scaler.scale(loss)
+        scaled.backward()
         end.record()
         self._device.synchronize()
         wall_ns = time.perf_counter_ns() - begun_ns
