@@ -226,3 +226,9 @@ def test_auto_finds_a_plug_in_device_and_autocast_reaches_it(seen_on: dict[str, 
     assert seen["parameters"] == ["mlu:0"]
     assert seen["autocast"] > 0
     assert seen["losses"] == pytest.approx(seen["host_losses"], rel=1e-2)
+
+
+def test_a_reading_process_that_was_ended_is_told_in_a_line() -> None:
+    died = "DataLoader worker (pid(s) 4711) exited unexpectedly"
+    with pytest.raises(Ds2profError, match="take fewer --workers"), memory_errors(open_device("cpu"), 4):
+        raise RuntimeError(died)

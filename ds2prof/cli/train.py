@@ -145,7 +145,7 @@ def command(organization: str, *, force: bool, **given: Any) -> None:
     \b
     ds2prof train --preset tiny --train-manifest train.csv --val-manifest val.csv --target-wer 0.15 \\
         --checkpoint-dir checkpoints
-    ds2prof train ... --checkpoint-dir checkpoints --resume auto           after a kill: goes on bit for bit
+    ds2prof train ... --checkpoint-dir checkpoints --resume auto           after a kill (bit for bit on a CPU)
     torchrun --nproc-per-node 8 -m ds2prof train --preset rnnt --pieces pieces.model --train-manifest train.json ...
     ds2prof train --preset tbd --max-iterations 500 --limit-batches 200    synthetic speech
 

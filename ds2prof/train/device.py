@@ -131,14 +131,19 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(device: Device, batch_size: int) -> Iterator[None]:
-    """Turns PyTorch's report of exhausted memory into one line.
+    """Turns PyTorch's reports of exhausted memory into one line; a reading process that was ended is mostly that, too.
 
     Raises:
-        Ds2profError: the batch did not fit.
+        Ds2profError: the batch did not fit, or a process that reads the corpus was ended from outside.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if str(error).startswith("DataLoader worker"):
+            raise Ds2profError(
+                "--workers: a process that reads the corpus was ended from outside, perhaps for want of memory; "
+                "take fewer --workers"
+            ) from None
         if not out_of_memory(error):
             raise
         raise Ds2profError(f"{device}: out of memory at batch size {batch_size}; take a smaller --batch-size") from None
