@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,19 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _compilations_end_with_their_test() -> Iterator[None]:
+    """What a test compiled is forgotten after it, or captures of later tests would take the program for a compiled one."""
+    yield
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    if dynamo is not None and dynamo.counters:
+        sys.modules["torch._dynamo"].reset()
+        dynamo.counters.clear()
+    following = sys.modules.get("ds2prof.inject.following")
+    if following is not None:
+        following._called = False
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -39,9 +39,8 @@ PROGRAMS = {"mlp": mlp, "convolution": convolution, "recurrent": recurrent}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_over(monkeypatch: Any) -> Any:
-    """Models of earlier tests are gone, and so is what they compiled; no test leaves hooks behind."""
-    monkeypatch.setattr(following, "_called", False)
+def _nothing_left_over() -> Any:
+    """Models of earlier tests are gone; no test leaves hooks behind."""
     gc.collect()
     backward = torch.autograd.backward
     yield
