@@ -47,7 +47,7 @@ def root() -> Path:
 
 @pytest.fixture(autouse=True)
 def _compilations_end_with_their_test() -> Iterator[None]:
-    """What a test compiled is forgotten after it, or captures of later tests would take the program for a compiled one."""
+    """What a test compiled is forgotten after it, or captures of later tests would take the program for compiled."""
     yield
     dynamo = sys.modules.get("torch._dynamo.utils")
     if dynamo is not None and dynamo.counters:
