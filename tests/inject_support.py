@@ -48,10 +48,13 @@ import os, sys, torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+kept = []  # gloo's threads may wait for the interpreter while it, taking a model down, waits for them
+
 def work(rank, rendezvous):
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(8, 8))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    kept.append(model)
     for _ in range(7):
         optimizer.zero_grad()
         model(torch.randn(4, 8)).pow(2).mean().backward()

@@ -9,6 +9,7 @@ batches have the same number of utterances, which the orders of :mod:`ds2prof.sp
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.train.device import Device
 
 _NEEDED: Final = ("MASTER_ADDR", "MASTER_PORT")
+_LET_GO_S: Final = 0.05
+"""Gloo's threads let go of Python objects behind each exchange, for which they need the interpreter's lock; PyTorch
+takes a group down with the lock held and waits for those threads. They get this long first."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def joined(ranks: Ranks, device: Device) -> Iterator[None]:
     try:
         yield
     finally:
+        time.sleep(_LET_GO_S)
         torch.distributed.destroy_process_group()
 
 
