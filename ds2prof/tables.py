@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -48,6 +48,9 @@ __all__ = [
     "null_column",
     "text_column",
 ]
+
+
+_Derived = TypeVar("_Derived")
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +224,7 @@ class Profile:
         self._meta: Meta | None = None
         self._tables: dict[str, Table] = {}
         self._warnings: dict[str, None] = {}
+        self._derived: dict[str, Any] = {}
 
     @classmethod
     def of(cls, meta: Meta, tables: Mapping[str, Mapping[str, Column]], *, warnings: Sequence[str] = ()) -> Profile:
@@ -260,6 +264,16 @@ class Profile:
         if name not in self._tables:
             self._read(frozenset([name]))
         return self._tables[name]
+
+    def derived(self, name: str, make: Callable[[], _Derived]) -> _Derived:
+        """What ``make`` returns, made once for this profile: for what several analyses need, joins above all.
+
+        ``name`` says what it is and from which arguments; the same name must always mean the same thing.
+        """
+        if name not in self._derived:
+            self._derived[name] = make()
+        found: _Derived = self._derived[name]
+        return found
 
     @property
     def meta(self) -> Meta:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ds2prof.analysis.phases import launch_rows, owners
+from ds2prof.analysis.attribution import launch_rows, owners
 from ds2prof.errors import ReadError
 from ds2prof.parsers import nsys_sqlite, parse_source, parser
 from ds2prof.parsers.nsys_api import plain_name
@@ -311,8 +311,8 @@ def test_launches_belong_to_the_ranges_of_their_thread():
         ],
     }
     profile = profile_of(tables).require("kernels", "api", "ranges")
-    kernels, api, ranges = (profile.table(name) for name in ("kernels", "api", "ranges"))
-    assert ranges["value"].take(owners(kernels, api, ranges)).tolist() == ["forward", "loss"]
+    ranges = profile.table("ranges")
+    assert ranges["value"].take(owners(profile, "kernels", "phase")).tolist() == ["forward", "loss"]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from ds2prof import read
+from ds2prof.analysis.attribution import launch_rows
 from ds2prof.analysis.intervals import union_ns
-from ds2prof.analysis.phases import launch_rows
 from ds2prof.analysis.windows import ends_ns
 from ds2prof.parsers import nsys_sqlite, sqlite_tables
 from ds2prof.parsers.sources import find_sources

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ds2prof.analysis.phases import launch_rows
+from ds2prof.analysis.attribution import launch_rows
 from ds2prof.analysis.windows import ends_ns, text_mask, timed
 from ds2prof.tables import IntArray, Profile, Table
 

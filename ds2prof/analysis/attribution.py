@@ -1,0 +1,125 @@
+"""What device work belongs to: the call that launched it, the operator it ran in, the ranges that were open.
+
+A launch is found by (process, correlation). It belongs to the innermost range of a kind that was open on its own thread
+when it was launched, else to the one open in its process: autograd launches the backward's kernels from a thread of its
+own, where no range is open. All functions give row numbers of whole tables, -1 for none, and are worked out once per
+profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import numpy as np
+
+from ds2prof.analysis.groups import combined
+from ds2prof.analysis.intervals import innermost
+from ds2prof.analysis.windows import ends_ns, text_mask
+from ds2prof.tables import BoolArray, IntArray, Profile, Table
+
+Work = Literal["kernels", "copies"]
+TABLES: Final = ("kernels", "copies", "api", "ops", "ranges")
+
+
+def launches(profile: Profile, work: Work) -> IntArray:
+    """For each kernel or copy, the row of ``api`` that launched it; -1 where none is recorded."""
+    return profile.derived(f"launches of {work}", lambda: launch_rows(profile.table(work), profile.table("api")))
+
+
+def owners(profile: Profile, work: Work, kind: str) -> IntArray:
+    """For each kernel or copy, the row of ``ranges`` of a kind (iteration, phase, layer, user) that it belongs to."""
+    return profile.derived(f"{kind} of {work}", lambda: _owners(profile, work, kind))
+
+
+def operators(profile: Profile, work: Work) -> IntArray:
+    """For each kernel or copy, the row of ``ops`` that launched it: the innermost on its thread at the launch."""
+    return profile.derived(f"operators of {work}", lambda: _operators(profile, work))
+
+
+def ranges_of_kind(profile: Profile, kind: str) -> IntArray:
+    """Rows of ``ranges`` of the kind that have a value, a start and an end."""
+    ranges = profile.table("ranges")
+    usable = ranges["start_ns"].present & ranges["dur_ns"].present & ranges["value"].present
+    return np.flatnonzero(usable & text_mask(ranges, "kind", kind))
+
+
+def _owners(profile: Profile, work: Work, kind: str) -> IntArray:
+    rows = ranges_of_kind(profile, kind)
+    return _open_at_launch(profile, work, profile.table("ranges"), rows)
+
+
+def _operators(profile: Profile, work: Work) -> IntArray:
+    ops = profile.table("ops")
+    return _open_at_launch(profile, work, ops, np.arange(len(ops)), anywhere=False)
+
+
+def _open_at_launch(profile: Profile, work: Work, spans: Table, rows: IntArray, *, anywhere: bool = True) -> IntArray:
+    """The innermost of the chosen rows of ``spans`` that was open when each piece of work was launched.
+
+    On the launching thread; with ``anywhere``, where none is open there, in the whole process.
+    """
+    api, launch = profile.table("api"), launches(profile, work)
+    found = np.full(len(launch), -1, dtype=np.int64)
+    linked = np.flatnonzero(launch >= 0)
+    at = launch[linked]
+    times, threads, processes = (
+        api.ints("start_ns")[at],
+        api.ints("thread", null=-1)[at],
+        api.ints("process", null=-1)[at],
+    )
+    chosen = spans.take(rows)
+    inside = lookup(chosen, times, {"process": processes, "thread": threads})
+    if anywhere:
+        rest = np.flatnonzero(inside < 0)
+        inside[rest] = lookup(chosen, times[rest], {"process": processes[rest]})
+    found[linked] = np.where(inside >= 0, rows[inside], -1) if len(rows) else -1
+    return found
+
+
+def lookup(spans: Table, times_ns: IntArray, keys: Mapping[str, IntArray]) -> IntArray:
+    """For each time, the row of the innermost of ``spans`` that is open then and has the same key values; -1 for none.
+
+    Args:
+        spans: a table with starts and durations.
+        times_ns: when.
+        keys: column of ``spans`` -> the value asked for at each time.
+    """
+    found = np.full(len(times_ns), -1, dtype=np.int64)
+    both = [np.concatenate((values, spans.ints(name, null=-1))) for name, values in keys.items()]
+    codes, _ = combined(both)
+    wanted, owned = codes[: len(times_ns)], codes[len(times_ns) :]
+    for key in np.unique(owned).tolist():
+        asked, rows = _rows(wanted == key), _rows(owned == key)
+        if len(asked):
+            part = spans.take(rows)
+            inner = innermost(part.ints("start_ns"), ends_ns(part), times_ns[asked])
+            found[asked] = np.where(inner >= 0, rows[inner], -1)
+    return found
+
+
+def _rows(mask: BoolArray) -> IntArray:
+    return np.flatnonzero(mask)
+
+
+def launch_rows(work: Table, api: Table) -> IntArray:
+    """For each row of work, the row of ``api`` that launched it, by (process, correlation); -1 where none is recorded.
+
+    One launch may start many kernels (graphs). Where several calls carry one correlation id (a runtime call and the
+    driver call inside it), the first to start is the launch.
+    """
+    found = np.full(len(work), -1, dtype=np.int64)
+    linked = work["correlation"].present & (work.ints("correlation") > 0)
+    calls = np.flatnonzero(api["correlation"].present & ~text_mask(api, "domain", "sync", "backtrace"))
+    if not linked.any() or not len(calls):
+        return found
+    columns = ["correlation"]
+    if work["process"].present.all() and api["process"].take(calls).present.all():
+        columns.insert(0, "process")
+    codes, _ = combined([np.concatenate((api.ints(name)[calls], work.ints(name)[linked])) for name in columns])
+    keys, wanted = codes[: len(calls)], codes[len(calls) :]
+    order = np.lexsort((api.ints("start_ns")[calls], keys))
+    position = np.minimum(np.searchsorted(keys[order], wanted), len(order) - 1)
+    first = order[position]
+    found[linked] = np.where(keys[first] == wanted, calls[first], -1)
+    return found
