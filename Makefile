@@ -8,9 +8,9 @@ SHELLS := run_profile.sh scripts/*.sh profilers/*.sh profilers/common.bash deplo
 # Tests start ds2prof hundreds of times: without its bytecode each start would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 # Test workers share the cores; training in them must not also start a thread on each.
-test quick: export OMP_NUM_THREADS := 1
+test test-long quick: export OMP_NUM_THREADS := 1
 
-.PHONY: help environment test quick lint format packaging benchmark fuzz proof-train proof-presets clean
+.PHONY: help environment test test-long quick lint format packaging benchmark fuzz proof-train proof-presets clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,10 @@ environment:  ## make or refresh the private environment that the other targets 
 
 test: environment  ## lint, types, then all tests; ends with the count of those skipped
 	@$(MAKE) --no-print-directory lint
-	@$(PYTHON) -m pytest -n 2 --dist worksteal -q
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -q -m "not long"
+
+test-long: environment  ## the further variants of slow tests that `make test` leaves out
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -q -m long
 
 quick: environment  ## the tests without packaging, training runs and notebooks
 	@$(PYTHON) -m pytest -n 2 -q -m "not slow"

@@ -57,11 +57,13 @@ def test_every_step_but_the_first_is_timed(script, tmp_path):
     assert walls_ns[3] >= 200_000_000
 
 
+@pytest.mark.long
 def test_a_program_that_takes_no_step_leaves_no_log(script, tmp_path):
     assert timed_script(script, tmp_path, STEPS="0").returncode == 0
     assert list(tmp_path.glob("*run*")) == []
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_be_written_does_not_harm_the_program(script, tmp_path):
     done = timed_script(script, tmp_path, DS2PROF_INJECT_RUN_LOG=str(tmp_path / "missing" / "log"))
     assert done.returncode == 0
@@ -76,7 +78,9 @@ def runs_of(script, tmp_path, **environ):
     return ProgramRuns(program, Window(2, 5), inside, tmp_path / "calibration", NO_GPU, environ=told, patience=QUICK)
 
 
-@pytest.mark.parametrize("name", [None, "torch", "torch-detail", "memory", "smi"])
+@pytest.mark.parametrize(
+    "name", [None, "torch", *(pytest.param(name, marks=pytest.mark.long) for name in ("torch-detail", "memory", "smi"))]
+)
 def test_steps_are_timed_in_every_mode(name, script, tmp_path):
     found = runs_of(script, tmp_path)(name and MODE[name])
     assert list(found.timed.walls_ns) == [2, 3, 4]
@@ -84,11 +88,13 @@ def test_steps_are_timed_in_every_mode(name, script, tmp_path):
     assert (found.captured is None) is (name is None)
 
 
+@pytest.mark.long
 def test_a_program_that_takes_too_few_steps_is_told_how_many(script, tmp_path):
     with pytest.raises(CaptureError, match="it has to take 5"):
         runs_of(script, tmp_path, STEPS="4")(None)
 
 
+@pytest.mark.long
 def test_a_program_without_optimizer_steps_cannot_be_timed(script, tmp_path):
     with pytest.raises(CaptureError, match="no optimizer step was timed"):
         runs_of(script, tmp_path, STEPS="0")(None)

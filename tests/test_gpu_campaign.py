@@ -1078,6 +1078,7 @@ sys.meta_path.insert(0, Hiding())
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_rehearsal_delivers_without_the_packages_that_only_read(tmp_path: Path, root: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "hidden").mkdir()

@@ -893,7 +893,7 @@ def test_inference_is_recorded_whole(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "code", "said"),
-    [("sys.exit(3)", 3, ""), ("raise ValueError('mine')", 1, "ValueError: mine")],
+    [("sys.exit(3)", 3, ""), pytest.param("raise ValueError('mine')", 1, "ValueError: mine", marks=pytest.mark.long)],
 )
 def test_the_end_of_a_program_is_its_own_and_what_was_recorded_is_kept(
     ending: str, code: int, said: str, tmp_path: Path
@@ -906,7 +906,7 @@ def test_the_end_of_a_program_is_its_own_and_what_was_recorded_is_kept(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.long)])
 def test_a_signal_ends_the_program_as_before_and_what_was_recorded_is_kept(name: str, tmp_path: Path) -> None:
     done = ran(tmp_path, f"{STEPS}\nimport os, signal\nos.kill(os.getpid(), signal.{name})\nsignal.pause()\n", "5")
     assert done.exit_code == {"SIGTERM": -15, "SIGINT": -2}[name]
@@ -914,7 +914,7 @@ def test_a_signal_ends_the_program_as_before_and_what_was_recorded_is_kept(name:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_workers_that_load_data_record_nothing_and_end_well(method: str, tmp_path: Path) -> None:
     done = ran(tmp_path, LOADER, method)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -922,7 +922,7 @@ def test_workers_that_load_data_record_nothing_and_end_well(method: str, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_each_rank_writes_a_file_of_its_own_and_their_parent_none(method: str, tmp_path: Path) -> None:
     done = ran(tmp_path, RANKS, method, str(tmp_path / "rendezvous"))
     assert done.exit_code == 0, done.stderr

@@ -38,6 +38,15 @@ F32 = 4
 PROGRAMS = {"mlp": mlp, "convolution": convolution, "recurrent": recurrent}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _earlier_objects_are_passed_over() -> Any:
+    """What other tests left in the process is not looked through again and again: that takes half a second a time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_over() -> Any:
     """Models of earlier tests are gone; no test leaves hooks behind."""
@@ -640,7 +649,14 @@ def run_plain(folder: Path, *arguments: str, text: str = PLAIN, **environ: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("window", "iterations"), [("2:4", {2, 3}), ("all", set(range(6))), ("", {3, 4, 5})])
+@pytest.mark.parametrize(
+    ("window", "iterations"),
+    [
+        ("2:4", {2, 3}),
+        pytest.param("all", set(range(6)), marks=pytest.mark.long),
+        pytest.param("", {3, 4, 5}, marks=pytest.mark.long),
+    ],
+)
 def test_a_script_that_knows_nothing_of_it_is_recorded(tmp_path, window, iterations):
     from ds2prof import read
 
@@ -690,7 +706,14 @@ print(len(ran), graphs)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "window"), [("function", "0:3"), ("method", "3:5"), ("module", "0:3")])
+@pytest.mark.parametrize(
+    ("kind", "window"),
+    [
+        ("function", "0:3"),
+        pytest.param("method", "3:5", marks=pytest.mark.long),
+        pytest.param("module", "0:3", marks=pytest.mark.long),
+    ],
+)
 def test_what_a_program_compiles_runs_as_it_does_unwatched(tmp_path, kind, window):
     (tmp_path / "plain.py").write_text(COMPILED, encoding="utf-8")
     command = [sys.executable, str(tmp_path / "plain.py"), kind]

@@ -76,7 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("each", [4, 2])
+@pytest.mark.parametrize("each", [4, pytest.param(2, marks=pytest.mark.long)])
 def test_ranks_and_accumulated_batches_give_the_gradients_of_one_large_batch(each, whole, tmp_path):
     parts = gradients(tmp_path, ranks=2, each=each)
     assert whole.keys() == parts.keys()

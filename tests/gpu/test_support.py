@@ -105,7 +105,10 @@ def test_only_a_failure_can_lack_counters() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "window", "named"), [(INFERENCE, (), []), (TRAINING, ("--window", "0:2"), [0, 1])])
+@pytest.mark.parametrize(
+    ("text", "window", "named"),
+    [pytest.param(INFERENCE, (), [], marks=pytest.mark.long), (TRAINING, ("--window", "0:2"), [0, 1])],
+)
 def test_the_scripts_of_the_injection_tests_are_recorded_on_the_host_too(
     text: str, window: tuple[str, ...], named: list[int], tmp_path: Path
 ) -> None:
