@@ -137,6 +137,7 @@ def run(options: Options) -> None:
     progress = Progress(sys.stderr, settings.iterations)
     with joined(ranks, device), memory_errors(device, settings.batch_size):
         work = set_up(settings, device, ranks=ranks)
+        log.count_flop(work.counted())
         for note in shortcomings(settings, device, work.ranges):
             click.echo(f"train_profiling.py: {note}", err=True)
         capture = TimedCapture(capture_for(settings, device, ranges=work.ranges, layers=work.layers()))
@@ -154,7 +155,7 @@ def run(options: Options) -> None:
         if settings.detail:
             click.echo(DETAIL_SLOWS)
     if settings.output is not None:
-        told = facts.sidecar(settings, device, clock=clock, folder=HERE)
+        told = facts.sidecar(settings, device, clock=clock, folder=HERE, stretch=log.stretch(settings.window))
         write_sidecar(settings.output, {**told, **capture.said()})
         if ENV_CAPTURE not in os.environ:  # else a launcher gives the file its name, and says so
             click.echo(f"wrote {settings.output}; read it with: ds2prof parse {shlex.quote(str(settings.output))}")

@@ -1,7 +1,9 @@
 """Write an SQLite export of Nsight Systems with a chosen number of kernels, for ``benchmarks/sqlite_exports.py``.
 
 Deterministic. Three streams that overlap, 160 kernels drawn unevenly, a launch call for each kernel, a range for every
-hundredth. The tables and columns are those of schema 3.0.0 (nsys 2022.4), so that ``nsys stats`` reads it too.
+hundredth. With ``--ranges training`` the ranges are those of a training run: iterations of 1,000 launches, each with
+seven phases and 24 layers. The tables and columns are those of schema 3.0.0 (nsys 2022.4), so that ``nsys stats`` reads
+it too.
 """
 
 from __future__ import annotations
@@ -35,6 +37,12 @@ NAMES = 160
 NAME_ID, SHORT_ID, CALL_ID, RANGE_ID = 1000, 2000, 3000, 3001
 GLOBAL_PID = 4242 << 24
 LAUNCH_NS = 3000
+STEP_LAUNCHES = 1000
+PHASES = {"data": 4, "h2d": 6, "forward": 300, "loss": 20, "backward": 500, "clip": 20, "optimizer": 150}
+"""Phase -> launches of it in an iteration."""
+LAYERS = 24
+DOMAIN_ID = 1
+PHASE_ID, LAYER_ID = 4000, 5000
 
 
 def strings() -> Iterator[tuple[int, str]]:
@@ -45,6 +53,10 @@ def strings() -> Iterator[tuple[int, str]]:
         yield SHORT_ID + number, short
     yield CALL_ID, "cudaLaunchKernel_v7000"
     yield RANGE_ID, "step"
+    for number, phase in enumerate(PHASES):
+        yield PHASE_ID + number, f"phase:{phase}"
+    for number in range(LAYERS):
+        yield LAYER_ID + number, f"layer:rnn.{number}"
 
 
 def kernels(count: int) -> Iterator[tuple[int | None, ...]]:
@@ -84,8 +96,41 @@ def ranges(count: int) -> Iterator[tuple[int | None, ...]]:
             )  # fmt: skip
 
 
-def write(path: Path, count: int) -> None:
-    """Write the database."""
+def training_ranges(count: int) -> Iterator[tuple[int | None, ...]]:
+    """The iterations, phases and layers of a training run, in a domain of ds2prof's."""
+    blanks, thread = (None,) * 7, GLOBAL_PID | 4242
+    yield 0, None, 75, None, None, None, "ds2prof", thread, None, None, DOMAIN_ID, *blanks, None
+    begun = [0, 0, 0]
+    times = [start - LAUNCH_NS - 500 for start, *_ in kernels(count) if start is not None]
+    phase_of = [number for number, launches in enumerate(PHASES.values()) for _ in range(launches)]
+    for number, time in enumerate([*times, times[-1] + 400]):
+        step, within = divmod(number, STEP_LAUNCHES)
+        is_last = number == count
+        if number and (is_last or within == 0):
+            text = f"iteration:{step - (within == 0)}"
+            yield begun[0], time, 60, step, None, None, text, thread, thread, None, DOMAIN_ID, *blanks, None
+        phase, layer = phase_of[within], within * LAYERS // STEP_LAUNCHES
+        before = (number - 1) % STEP_LAUNCHES
+        if number and (is_last or phase != phase_of[before]):
+            name = PHASE_ID + phase_of[before]
+            yield begun[1], time, 60, count + number, None, None, None, thread, thread, name, DOMAIN_ID, *blanks, None
+        if number and (is_last or layer != before * LAYERS // STEP_LAUNCHES):
+            name = LAYER_ID + before * LAYERS // STEP_LAUNCHES
+            yield begun[2], time, 59, None, None, None, None, thread, None, name, DOMAIN_ID, *blanks, None
+        begun = [
+            time if within == 0 else begun[0],
+            time if phase != phase_of[before] else begun[1],
+            time if layer != before * LAYERS // STEP_LAUNCHES else begun[2],
+        ]
+        if number == 0:
+            begun = [time] * 3
+
+
+RANGES = {"hundreds": ranges, "training": training_ranges}
+
+
+def write(path: Path, count: int, *, kind: str = "hundreds") -> None:
+    """Write the database, with ranges of a kind."""
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
@@ -107,7 +152,7 @@ def write(path: Path, count: int) -> None:
         connection.execute(f"INSERT INTO TARGET_INFO_GPU VALUES ({', '.join('?' * len(GPU))})", values)
         _fill(connection, "CUPTI_ACTIVITY_KIND_KERNEL", KERNEL_COLUMNS, kernels(count))
         _fill(connection, "CUPTI_ACTIVITY_KIND_RUNTIME", CALL_COLUMNS, calls(count))
-        _fill(connection, "NVTX_EVENTS", RANGE_COLUMNS, ranges(count))
+        _fill(connection, "NVTX_EVENTS", RANGE_COLUMNS, RANGES[kind](count))
         (end,) = connection.execute("SELECT max(end) FROM CUPTI_ACTIVITY_KIND_KERNEL").fetchone()
         connection.execute("INSERT INTO ANALYSIS_DETAILS VALUES (0, ?, 0, ?)", (end + 1_000_000, end + 1_000_000))
         connection.commit()
@@ -126,9 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernels", type=int, required=True, help="how many kernels (and launch calls)")
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
+    parser.add_argument("--ranges", choices=RANGES, default="hundreds", help="which ranges it has")
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    write(options.output, options.kernels)
+    write(options.output, options.kernels, kind=options.ranges)
     print(f"{options.output}: {options.output.stat().st_size} bytes, {options.kernels} kernels")
 
 

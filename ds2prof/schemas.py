@@ -94,6 +94,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "forward_thread": "int",
         "shapes": "text",
         "dtypes": "text",
+        "concrete": "text",  # the arguments that are no tensors, as JSON: strides, output masks
     },
     "ranges": {
         "name": "text",
@@ -109,6 +110,13 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "end_thread": "int",
         "start_ns": "int",
         "dur_ns": "int",  # null for a mark
+    },
+    "modules": {  # calls of a network's modules, where the source tells them apart from other functions
+        "name": "text",  # class and number: Linear_3
+        "process": "int",
+        "thread": "int",
+        "start_ns": "int",
+        "dur_ns": "int",
     },
     "counters": {
         "launch": "int",  # row of the kernels table
@@ -137,6 +145,18 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "speedup_kind": "text",  # global (of the launch) or local (of the part the rule looks at)
         "estimated_speedup": "float",  # ratio of the time that would be saved, as the tool estimates it
     },
+    "collectives": {  # what the program asked the communication library for, by the launch that did it
+        "launch": "int",  # row of the kernels table
+        "name": "text",  # as the source names it: allreduce, _allgather_base, all_to_allv, send
+        "process": "int",
+        "group": "text",  # the source's name of the process group
+        "group_size": "int",
+        "ranks": "text",  # of the group, as the source lists them, without blanks; long lists are cut by PyTorch
+        "sequence": "int",  # number of the collective within its group, the same on all ranks
+        "in_bytes": "int",
+        "out_bytes": "int",
+        "dtype": "text",
+    },
     "iterations": {
         "iteration": "int",
         "wall_ns": "int",
@@ -145,6 +165,21 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "padded_s": "float",
         "loss": "float",
         "skipped": "int",
+        "model_flop": "int",  # of true frames, forward and backward
+        "hardware_flop": "int",  # of the batches as they are laid out
+    },
+    "allocations": {  # allocations and releases on the timeline, as the program's allocator or the driver did them
+        "kind": "text",  # who did it: torch (the framework's allocator), or the driver's memory: device, managed, ...
+        "device_type": "text",  # cpu, cuda, xpu; null where the source only numbers it
+        "device": "int",
+        "process": "int",
+        "thread": "int",
+        "start_ns": "int",
+        "size_bytes": "int",  # negative for a release
+        "address": "int",
+        "allocated_bytes": "int",  # what the allocator had handed out after it, as the source counts
+        "reserved_bytes": "int",  # what it had taken from the driver by then
+        "correlation": "int",
     },
     "memory": {  # what a device held at a moment of an iteration, by layer and category
         "iteration": "int",
@@ -207,10 +242,13 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "api": ("name",),
     "ops": ("name", "start_ns", "dur_ns"),
     "ranges": ("name", "kind"),
+    "modules": ("name", "start_ns", "dur_ns"),
     "counters": ("launch", "metric", "unit", "value"),
     "samples": ("metric", "unit", "value"),
     "rules": ("launch", "name"),
+    "collectives": ("launch", "name"),
     "iterations": ("iteration",),
+    "allocations": ("start_ns", "size_bytes"),
     "memory": ("iteration", "moment", "category", "size_bytes"),
     "overhead": ("name",),
     "spans": ("start_ns", "dur_ns"),

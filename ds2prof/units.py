@@ -75,6 +75,16 @@ def format_ratio(ratio: float | None, *, digits: int = 2) -> str:
     return "-" if ratio is None else f"{100 * ratio:.{digits}f} %"
 
 
+def format_flop(flop: float | None) -> str:
+    """Operations, or a rate of them, in four digits and multiples of a thousand: ``12.34 T``; a dash where unknown."""
+    if flop is None:
+        return "-"
+    for unit, step in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(flop) >= step:
+            return f"{flop / step:.4g} {unit}"
+    return f"{flop:.0f}"
+
+
 def format_bytes(size_bytes: float | None) -> str:
     """A size for reading in decimal multiples, ``1.5 MB``; a dash where unknown."""
     if size_bytes is None:

@@ -7,6 +7,7 @@ Grammar, one JSON object a line::
     iteration  := {"iteration": n, "wall_ns": n, "samples": n, "audio_s": x, "padded_s": x, "loss": x, "skipped": b}
     stretch    := {"stretch": {"first": n, "stop": n, "wall_ns": n, "samples": n, "audio_s": x, "padded_s": x}}
 
+Iterations and stretch of newer logs have ``model_flop`` and ``hardware_flop`` besides.
 ``wall_ns`` of an iteration is the host's view; the stretch lies between two device synchronizations, so that rates are
 computed from it alone; with a profiler (``profiler`` in the header) there are none, since it slowed what it looked at.
 A file without a stretch was cut off. A number that cannot be (below zero, over a week, beyond 64 bits)
@@ -31,7 +32,8 @@ SCHEMA: Final = "ds2prof-run/1"
 MAX_LINE_BYTES: Final = 1 << 20
 _INTS: Final = ("iteration", "wall_ns", "samples", "skipped")
 _FLOATS: Final = ("audio_s", "padded_s", "loss")
-_STRETCH_INTS: Final = ("first", "stop", "wall_ns", "samples")
+_FLOP: Final = ("model_flop", "hardware_flop")
+_STRETCH_INTS: Final = ("first", "stop", "wall_ns", "samples", *_FLOP)
 _STRETCH_FLOATS: Final = ("audio_s", "padded_s")
 _WEEK_NS: Final = 7 * 86_400 * units.NS_PER_S
 _MAX_INT: Final = 1 << 63
@@ -55,6 +57,7 @@ def _loaded(source: Source) -> Loaded:
     faults = Faults(source.name)
     header, rows, stretch = _records(source, faults)
     columns: dict[str, Column] = {key: int_column([_int(row.get(key)) for row in rows]) for key in _INTS}
+    columns.update({key: int_column([_int(row.get(key)) for row in rows]) for key in _FLOP if _any_has(key, rows)})
     columns["wall_ns"] = int_column(_wall_ns(rows, faults))
     columns.update({key: float_column([_float(row.get(key)) for row in rows]) for key in _FLOATS})
     warnings = faults.warnings()
@@ -77,6 +80,11 @@ def _loaded(source: Source) -> Loaded:
         facts={**header, "stretch": stretch},
     )
     return Loaded(meta, {"iterations": checked("iterations", columns), "kernels": Table("kernels")}, tuple(warnings))
+
+
+def _any_has(key: str, rows: list[dict[str, Any]]) -> bool:
+    """Whether the log tells it at all: those of older versions do not."""
+    return any(key in row for row in rows)
 
 
 def _wall_ns(rows: list[dict[str, Any]], faults: Faults) -> list[int | None]:

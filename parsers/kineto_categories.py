@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-Role = Literal["kernel", "copy", "api", "op", "annotation", "overhead", "span", "profiled_range", "sample"]
+Role = Literal[
+    "kernel", "copy", "api", "op", "annotation", "overhead", "span", "profiled_range", "sample", "allocation", "module"
+]
 
 ROLES: Final[Mapping[str, tuple[Role, str]]] = {
     "kernel": ("kernel", ""),
@@ -32,6 +34,8 @@ ROLES: Final[Mapping[str, tuple[Role, str]]] = {
     "Trace": ("span", ""),
     "cuda_profiler_range": ("profiled_range", ""),
     "hardware_counters": ("sample", ""),
+    "cpu_instant_event": ("allocation", ""),
+    "python_function": ("module", ""),
 }
 """Category -> what its events are, and which kind of it: of copies memcpy or memset, of calls the domain.
 
@@ -42,15 +46,18 @@ host or a stream waited for: they are calls, no device work.
 LOOSE_COUNTERS: Final = "phase C"
 """Stands for the category of counters that have none: what tools add that go over a trace."""
 
-PHASES: Final[Mapping[Role, str]] = {"sample": "C"}
+LOOSE_INSTANTS: Final = "phase i"
+"""Stands for the category of instants that have none: allocations among them, before 2022."""
+
+PHASES: Final[Mapping[Role, str]] = {"sample": "C", "allocation": "i"}
 """Role -> the phase of its events, where that is not ``X``."""
 
 IDLE_CATEGORIES: Final = (
     *("ac2g", "async_cpu_to_gpu", "async", "async_gpu", "fwdbwd", "forward_backward"),
-    *("gpu_user_annotation", "python_function", "cpu_instant_event", "external_correlation", "cuda_event"),
+    *("gpu_user_annotation", "external_correlation", "cuda_event"),
     *("collective_comm", "glow_runtime", "mtia_insight"),
 )
-"""Categories that are counted and not read: flows, instants, Python functions, annotations projected on the device."""
+"""Categories that are counted and not read: flows, instants, annotations projected on the device."""
 
 UNREAD_DEVICE_WORK: Final[Mapping[str, str]] = {
     "hpu_op": "operations of a Gaudi device",

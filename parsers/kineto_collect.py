@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ds2prof.parsers.json_stream import EventStream
+from ds2prof.parsers.kineto_allocations import AllocationRows
 from ds2prof.parsers.kineto_categories import ROLES, Role
+from ds2prof.parsers.kineto_collectives import CollectiveRows
 from ds2prof.parsers.kineto_columns import Step, Times
 from ds2prof.parsers.kineto_events import Detail, Event, EventDecoder, Metadata, Other
 from ds2prof.parsers.kineto_meta import Sample
+from ds2prof.parsers.kineto_modules import ModuleRows
 from ds2prof.parsers.kineto_names import MARKS, ProcessNames, is_range
 from ds2prof.parsers.kineto_rows import (
     ApiRows,
@@ -35,7 +38,10 @@ ROWS: Final[Mapping[str, tuple[type[Rows] | type[SampleRows], tuple[Role, ...]]]
     "ranges": (RangeRows, ("annotation", "op")),
     "overhead": (OverheadRows, ("overhead",)),
     "spans": (SpanRows, ("span",)),
+    "collectives": (CollectiveRows, ("kernel",)),
     "samples": (SampleRows, ("sample",)),
+    "allocations": (AllocationRows, ("allocation",)),
+    "modules": (ModuleRows, ("module",)),
 }
 """Table -> what builds it, and the roles of the events that it is built from."""
 
@@ -44,10 +50,12 @@ BATCH_EVENTS: Final = 8192
 
 _WITH_ARGUMENTS: Final[Mapping[str, Role]] = {
     "kernels": "kernel",
+    "collectives": "kernel",
     "copies": "copy",
     "api": "api",
     "ops": "op",
     "samples": "sample",
+    "allocations": "allocation",
 }
 
 
@@ -102,7 +110,7 @@ class Collector:
     """
 
     def __init__(self, names: frozenset[str]) -> None:
-        self.decoder = EventDecoder(details(names))
+        self.decoder = EventDecoder(details(names), collectives="collectives" in names)
         self.step = Step()
         steps = {"kernels": self.step}
         self.rows = {table: ROWS[table][0](self.decoder, steps.get(table)) for table in ROWS if table in names}

@@ -18,7 +18,15 @@ import msgspec
 from ds2prof.parsers import json_repair
 from ds2prof.parsers.json_repair import Numeral
 from ds2prof.parsers.json_stream import BrokenJsonError
-from ds2prof.parsers.kineto_categories import IDLE_CATEGORIES, LOOSE_COUNTERS, PHASES, ROLES, UNREAD_DEVICE_WORK, Role
+from ds2prof.parsers.kineto_categories import (
+    IDLE_CATEGORIES,
+    LOOSE_COUNTERS,
+    LOOSE_INSTANTS,
+    PHASES,
+    ROLES,
+    UNREAD_DEVICE_WORK,
+    Role,
+)
 
 Event = Any
 """A record of a category's type, a :class:`Metadata` or an :class:`Other`."""
@@ -52,22 +60,47 @@ ARGUMENTS: Final[Mapping[Role, Mapping[str, tuple[str, str]]]] = {
     },
     "copy": {**_PLACE, "size_bytes": ("bytes", "int")},
     "api": {name: _PLACE[name] for name in ("device", "stream", "correlation", *_EXTERNAL_ID)},
+    "allocation": {
+        "size_bytes": ("Bytes", "int"),
+        "device_type": ("Device Type", "int"),
+        "device": ("Device Id", "int"),
+        "address": ("Addr", "int"),
+        "allocated_bytes": ("Total Allocated", "int"),
+        "reserved_bytes": ("Total Reserved", "int"),
+    },
     "op": {
         **_EXTERNAL_ID,
         "sequence": ("Sequence number", "int"),
         "forward_thread": ("Fwd thread id", "int"),
         "shapes": ("Input Dims", "json"),
         "dtypes": ("Input type", "json"),
+        "concrete": ("Concrete Inputs", "json"),
     },
 }
 """What is read of an event's arguments: attribute -> (name in the file, kind)."""
 
+COLLECTIVE_ARGUMENTS: Final[Mapping[str, tuple[str, str]]] = {
+    "collective": ("Collective name", "text"),
+    "group": ("Process Group Name", "id"),
+    "group_size": ("Group size", "int"),
+    "group_ranks": ("Process Group Ranks", "json"),
+    "collective_sequence": ("Seq", "int"),
+    "in_elements": ("In msg nelems", "int"),
+    "out_elements": ("Out msg nelems", "int"),
+    "dtype": ("dtype", "text"),
+}
+"""What is read of a kernel's arguments besides, where the collectives are asked for."""
+
 _FREE_ARGUMENTS: Final[tuple[Role, ...]] = ("profiled_range", "sample")
 """Roles whose arguments are metrics, under names of their own."""
+
+_LOOSE: Final[Mapping[str, Role]] = {LOOSE_COUNTERS: "sample", LOOSE_INSTANTS: "allocation"}
+"""Category that stands for events without one -> their role; they are known by its phase."""
 
 _TYPES: Final[Mapping[str, Any]] = {
     "int": int | None,
     "id": int | str | None,  # HIP runtime calls have addresses for streams
+    "text": str | None,
     "float": float | str | None,  # "inf" where Kineto does not know the device
     "triple": tuple[int, int, int] | None,
     "json": msgspec.Raw,
@@ -85,6 +118,7 @@ def _numeral(value: object) -> msgspec.Raw:
 _TOLERANT: Final[Mapping[str, Callable[[object], Any]]] = {
     "int": json_repair.as_int,
     "id": _id,
+    "text": lambda value: json_repair.as_text(value) if isinstance(value, str) else None,
     "float": json_repair.as_float,
     "triple": json_repair.as_triple,
     "json": lambda value: _ABSENT if value is None else msgspec.Raw(json_repair.as_json(value)),
@@ -144,12 +178,13 @@ def _record_type(category: Category) -> Any:
     return msgspec.defstruct(f"{category.role or 'Counted'}Event", fields, gc=False, tag_field="cat", tag=category.name)
 
 
-def _arguments_type(role: Role) -> Any:
+def _arguments_type(role: Role, *, collectives: bool) -> Any:
     if role in _FREE_ARGUMENTS:
         return dict[str, Any]
+    wanted = {**ARGUMENTS.get(role, {}), **(COLLECTIVE_ARGUMENTS if collectives and role == "kernel" else {})}
     fields = [
         (name, _TYPES[kind], msgspec.field(name=key, default=_ABSENT if kind == "json" else None))
-        for name, (key, kind) in ARGUMENTS.get(role, {}).items()
+        for name, (key, kind) in wanted.items()
     ]
     return msgspec.defstruct(f"{role}Arguments", fields, gc=False)
 
@@ -157,12 +192,16 @@ def _arguments_type(role: Role) -> Any:
 class EventDecoder:
     """Decodes events of the categories with the given roles in the given detail; of all others it tells the category.
 
+    Args:
+        details: how much is read of each role's events.
+        collectives: of kernels, also what they say of the collective that they are.
+
     Attributes:
         categories: what each type of record stands for. It grows with the categories that the file shows.
     """
 
-    def __init__(self, details: Mapping[Role, Detail]) -> None:
-        arguments = {role: _arguments_type(role) for role in details}
+    def __init__(self, details: Mapping[Role, Detail], *, collectives: bool = False) -> None:
+        arguments = {role: _arguments_type(role, collectives=collectives) for role in details}
         self.categories: dict[Any, Category] = {}
         self._types: dict[str, Any] = {}
         for name, (role, _) in ROLES.items():
@@ -170,8 +209,9 @@ class EventDecoder:
             self._add(Category(name, role, details.get(role), kind, kind and kind()))
         for name in (*IDLE_CATEGORIES, *UNREAD_DEVICE_WORK):
             self._add(Category(name))
-        loose = arguments.get("sample")
-        self._add(Category(LOOSE_COUNTERS, "sample", details.get("sample"), loose, loose and loose()))
+        for name, loose_role in _LOOSE.items():
+            kind = arguments.get(loose_role)
+            self._add(Category(name, loose_role, details.get(loose_role), kind, kind and kind()))
         self._raws = msgspec.json.Decoder(list[msgspec.Raw])
         self._many, self._one = self._decoders()
 
@@ -214,8 +254,8 @@ class EventDecoder:
         name, phase = (json_repair.as_text(value) if isinstance(value, str) else None for value in (name, phase))
         if phase == "M" and name not in self._types:
             return _metadata(found)
-        if name is None and phase == PHASES["sample"]:
-            name = LOOSE_COUNTERS
+        if name is None:
+            name = next((loose for loose, role in _LOOSE.items() if PHASES[role] == phase), None)
         if name is None or not self._known(name):
             return Other(name, phase)
         record = self._types[name]
@@ -265,5 +305,8 @@ def _arguments(category: Category, found: Mapping[str, Any]) -> Any:
     if category.role in _FREE_ARGUMENTS:
         return {json_repair.as_text(key): json_repair.as_plain(value) for key, value in found.items()}
     assert category.role is not None
-    fields: Iterable[tuple[str, tuple[str, str]]] = ARGUMENTS.get(category.role, {}).items()
-    return category.arguments(**{name: _TOLERANT[kind](found.get(key)) for name, (key, kind) in fields})
+    known = set(category.arguments.__struct_fields__)
+    fields: Iterable[tuple[str, tuple[str, str]]] = {**ARGUMENTS.get(category.role, {}), **COLLECTIVE_ARGUMENTS}.items()
+    return category.arguments(
+        **{name: _TOLERANT[kind](found.get(key)) for name, (key, kind) in fields if name in known}
+    )

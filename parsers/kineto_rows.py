@@ -184,6 +184,7 @@ class OpRows(Rows):
         super().__init__(decoder, step)
         self._shapes = Texts()
         self._dtypes = Texts()
+        self._concrete = Texts()
         self._compact = _Compact()
 
     def _add(self, events: list[Event]) -> None:
@@ -194,9 +195,14 @@ class OpRows(Rows):
         self._int("forward_thread", [argument.forward_thread for argument in arguments])
         self._shapes.add([self._compact[bytes(argument.shapes)] for argument in arguments])
         self._dtypes.add([self._compact[bytes(argument.dtypes)] for argument in arguments])
+        self._concrete.add([self._compact[bytes(argument.concrete)] for argument in arguments])
 
     def _columns(self, names: Column) -> MaybeColumns:
-        return {"shapes": self._shapes.column(), "dtypes": self._dtypes.column()}
+        return {
+            "shapes": self._shapes.column(),
+            "dtypes": self._dtypes.column(),
+            "concrete": self._concrete.column(),
+        }
 
 
 class RangeRows(Rows):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ds2prof.errors import ReadError
 from ds2prof.parsers import nsys_meta, sqlite_tables
+from ds2prof.parsers.nsys_allocations import allocation_columns
 from ds2prof.parsers.nsys_api import api_columns
 from ds2prof.parsers.nsys_copies import copy_columns
 from ds2prof.parsers.nsys_devices import Gpus
@@ -62,6 +63,7 @@ def _builders(export: Export, gpus: Gpus, clock: nsys_meta.Clock) -> dict[str, B
         "ranges": lambda: range_columns(export),
         "samples": lambda: sample_columns(export, gpus),
         "overhead": lambda: overhead_columns(export),
+        "allocations": lambda: allocation_columns(export),
         "spans": lambda: nsys_meta.span_columns(database, clock),
         "devices": gpus.columns,
         "processes": lambda: nsys_meta.process_columns(database),

@@ -11,6 +11,7 @@ Columns that nobody knows (users add some) are not read. What is read, and the m
     NVTX_EVENTS                                             ranges      nsys_ranges
     GPU_METRICS, TARGET_INFO_GPU_METRICS                    samples     nsys_samples
     PROFILER_OVERHEAD, CUPTI_ACTIVITY_KIND_OVERHEAD         overhead    nsys_overhead
+    CUDA_GPU_MEMORY_USAGE_EVENTS                            allocations nsys_allocations
     ANALYSIS_DETAILS                                        spans       nsys_meta
     TARGET_INFO_GPU, ..._CUDA_DEVICE, ..._CUDA_GPU          devices     nsys_devices
     PROCESSES, ThreadNames                                  processes, threads   nsys_meta

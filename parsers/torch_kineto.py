@@ -10,7 +10,8 @@ Grammar, in JSON::
                   "ts": us, "dur": us, "args": {...}}
                | {"ph": "M", "name": "process_name" | "thread_name" | ..., "pid": ..., "tid": ..., "args": {...}}
                | {"ph": "C", "cat": "hardware_counters", ...}    one reading of a sampled counter: see kineto_samples
-               | flows ("s", "t", "f"), instants ("i"): counted, not read
+               | {"ph": "i", "name": "[memory]", ...}    one allocation or release: see kineto_allocations
+               | flows ("s", "t", "f"), other instants: counted, not read
     category  := what the event is, in two spellings: see kineto_categories
     process   := n | text        a device's ordinal on the device's rows
     thread    := n | text        a stream on the device's rows ("stream 7" in old traces)

@@ -6,8 +6,21 @@ from ds2prof.tables import Meta, Profile, float_column, int_column, text_column
 
 META = Meta(file="made.json", tool="test", format="test")
 REPLAY = Meta(file="made.csv", tool="test", format="test", times="replay")
-_TEXT = {"name", "kind", "value", "metric", "unit", "domain", "chip", "source_kind", "destination_kind"}
-_FLOAT = {"value:counters", "occupancy", "blocks_per_sm"}
+_TEXT = {
+    "compute_capability",
+    "vendor",
+    "device_type",
+    "name",
+    "kind",
+    "value",
+    "metric",
+    "unit",
+    "domain",
+    "chip",
+    "source_kind",
+    "destination_kind",
+}
+_FLOAT = {"value:counters", "value:samples", "occupancy", "blocks_per_sm"}
 
 
 def columns(table, names, rows):

@@ -118,3 +118,42 @@ def test_a_terminal_is_rewritten_in_place_and_left_clean() -> None:
     assert "\n" not in text
     assert text.count("\r") == 5
     assert text.endswith("\r\x1b[K")
+
+
+class Counted:
+    """A network of one layer: 10 FLOP a frame, of the longest where padding counts; twice that backward."""
+
+    def flop(self, frame_counts: tuple[int, ...], label_counts: tuple[int, ...], *, padded: bool) -> dict[str, int]:
+        frames = max(frame_counts) * len(frame_counts) if padded else sum(frame_counts)
+        return {"layer": 10 * frames}
+
+    def backward_flop(
+        self, frame_counts: tuple[int, ...], label_counts: tuple[int, ...], *, padded: bool
+    ) -> dict[str, int]:
+        return {"layer": 2 * self.flop(frame_counts, label_counts, padded=padded)["layer"]}
+
+
+def test_a_log_that_knows_its_network_tells_the_flop_of_each_iteration_and_of_the_stretch() -> None:
+    log = log_of([0, 10, 30, 60], fences=(2,))
+    log.count_flop(Counted())
+    assert [(row["model_flop"], row["hardware_flop"]) for row in log.rows()] == [(9000, 12000)] * 3
+    stretch = log.stretch(Window(1, 3))
+    assert (stretch["model_flop"], stretch["hardware_flop"]) == (18000, 24000)
+
+
+def test_a_log_that_knows_no_network_tells_no_flop() -> None:
+    log = log_of([0, 10], fences=(0,))
+    assert "model_flop" not in log.rows()[0]
+    assert "model_flop" not in log.stretch(Window(0, 1))
+
+
+def test_the_flop_of_a_log_are_read_back(tmp_path: Path) -> None:
+    from ds2prof.parsers import read_all
+
+    log = log_of([0, 10, 30], fences=(1,))
+    log.count_flop(Counted())
+    path = tmp_path / "run_bs2.jsonl"
+    write_run_log(path, {"preset": "nano"}, log=log, window=Window(0, 2))
+    (profile,) = read_all(str(path), tables=("iterations",), progress=None, refused=lambda error: None)
+    assert profile.table("iterations")["model_flop"].tolist() == [9000, 9000]
+    assert profile.meta.facts["stretch"]["hardware_flop"] == 24000

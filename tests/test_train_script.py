@@ -97,6 +97,13 @@ def test_a_trace_has_a_sidecar_with_its_window(trace_path: Path) -> None:
     assert (facts["tool"], facts["window"]) == ("torch.profiler", {"start": 1, "stop": 3})
 
 
+def test_a_trace_has_the_flop_of_its_window_in_its_sidecar(trace_path: Path) -> None:
+    facts = read_sidecar(trace_path)
+    assert facts is not None
+    assert facts["work"]["iterations"] == 2
+    assert 0 < facts["work"]["model_flop"] <= facts["work"]["hardware_flop"]
+
+
 def test_nothing_but_the_trace_and_its_sidecar_is_left(trace_path: Path) -> None:
     assert set(trace_path.parent.iterdir()) == {trace_path, sidecar_path(trace_path)}
 

@@ -28,8 +28,17 @@ def launches(profile: Profile, work: Work) -> IntArray:
 
 
 def owners(profile: Profile, work: Work, kind: str) -> IntArray:
-    """For each kernel or copy, the row of ``ranges`` of a kind (iteration, phase, layer, user) that it belongs to."""
+    """For each kernel or copy, the row of ``ranges`` of a kind (iteration, phase, layer) that was open at its launch.
+
+    The innermost on the launching thread, else in its process. What follows from autograd's sequence numbers beside it
+    is in :func:`ds2prof.analysis.belonging.belonging`.
+    """
     return profile.derived(f"{kind} of {work}", lambda: _owners(profile, work, kind))
+
+
+def own_owners(profile: Profile, work: Work, kind: str) -> IntArray:
+    """As :func:`owners`, but of ranges on the launching thread alone."""
+    return profile.derived(f"own {kind} of {work}", lambda: _own_owners(profile, work, kind))
 
 
 def operators(profile: Profile, work: Work) -> IntArray:
@@ -45,36 +54,41 @@ def ranges_of_kind(profile: Profile, kind: str) -> IntArray:
 
 
 def _owners(profile: Profile, work: Work, kind: str) -> IntArray:
-    rows = ranges_of_kind(profile, kind)
-    return _open_at_launch(profile, work, profile.table("ranges"), rows)
+    found = own_owners(profile, work, kind).copy()
+    rest = np.flatnonzero((found < 0) & (launches(profile, work) >= 0))
+    found[rest] = _open_at_launch(
+        profile, work, profile.table("ranges"), ranges_of_kind(profile, kind), of=rest, keys=("process",)
+    )
+    return found
+
+
+def _own_owners(profile: Profile, work: Work, kind: str) -> IntArray:
+    return on_thread_at_launch(profile, work, profile.table("ranges"), ranges_of_kind(profile, kind))
 
 
 def _operators(profile: Profile, work: Work) -> IntArray:
     ops = profile.table("ops")
-    return _open_at_launch(profile, work, ops, np.arange(len(ops)), anywhere=False)
+    return on_thread_at_launch(profile, work, ops, np.arange(len(ops)))
 
 
-def _open_at_launch(profile: Profile, work: Work, spans: Table, rows: IntArray, *, anywhere: bool = True) -> IntArray:
-    """The innermost of the chosen rows of ``spans`` that was open when each piece of work was launched.
-
-    On the launching thread; with ``anywhere``, where none is open there, in the whole process.
-    """
-    api, launch = profile.table("api"), launches(profile, work)
-    found = np.full(len(launch), -1, dtype=np.int64)
-    linked = np.flatnonzero(launch >= 0)
-    at = launch[linked]
-    times, threads, processes = (
-        api.ints("start_ns")[at],
-        api.ints("thread", null=-1)[at],
-        api.ints("process", null=-1)[at],
-    )
-    chosen = spans.take(rows)
-    inside = lookup(chosen, times, {"process": processes, "thread": threads})
-    if anywhere:
-        rest = np.flatnonzero(inside < 0)
-        inside[rest] = lookup(chosen, times[rest], {"process": processes[rest]})
-    found[linked] = np.where(inside >= 0, rows[inside], -1) if len(rows) else -1
+def on_thread_at_launch(profile: Profile, work: Work, spans: Table, rows: IntArray) -> IntArray:
+    """For each kernel or copy, the innermost of these rows of ``spans`` open on its thread at its launch, or -1."""
+    found = np.full(len(profile.table(work)), -1, dtype=np.int64)
+    linked = np.flatnonzero(launches(profile, work) >= 0)
+    found[linked] = _open_at_launch(profile, work, spans, rows, of=linked, keys=("process", "thread"))
     return found
+
+
+def _open_at_launch(
+    profile: Profile, work: Work, spans: Table, rows: IntArray, *, of: IntArray, keys: tuple[str, ...]
+) -> IntArray:
+    """The innermost of the chosen rows of ``spans``, with equal keys, open at the launch of each of the work's rows."""
+    if not len(rows) or not len(of):
+        return np.full(len(of), -1, dtype=np.int64)
+    api, at = profile.table("api"), launches(profile, work)[of]
+    wanted = {name: api.ints(name, null=-1)[at] for name in keys}
+    inside = lookup(spans.take(rows), api.ints("start_ns")[at], wanted)
+    return np.where(inside >= 0, rows[inside], -1)
 
 
 def lookup(spans: Table, times_ns: IntArray, keys: Mapping[str, IntArray]) -> IntArray:

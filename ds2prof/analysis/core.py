@@ -13,10 +13,11 @@ from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.intervals import FloatArray
 from ds2prof.analysis.totals import by_device
 from ds2prof.errors import MissingDataError
-from ds2prof.tables import BoolArray, Profile, Table
+from ds2prof.tables import BoolArray, IntArray, Profile, Table
 
 TABLES: Final = ("kernels", "counters", "devices")
 PIPES: Final = counters.PIPES
+HIGHEST_LEVEL: Final = 10
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def tbd_lines(profile: Profile) -> list[tuple[str, float | None]]:
     lines: list[tuple[str, float | None]] = []
     for line in counters.TBD_PIPES:
         choice = counters.choose_tbd(line, available)
-        values = None if choice is None else _ratio_values(profile, choice.metric)
+        values = None if choice is None else ratio_values(profile, choice.metric)
         lines.append((line, None if values is None else weighted(values, cycles, everywhere)[0]))
     if all(value is None for _, value in lines):
         raise MissingDataError(_what_is_missing(profile, has_pipes=bool(pipe_readings(profile))))
@@ -112,27 +113,39 @@ def metric_values(profile: Profile, metric: str) -> FloatArray:
     """One metric's value for each launch, in base units; NaN where the launch lacks it or it is not finite."""
     table = profile.table("counters")
     values = np.full(len(profile.table("kernels")), np.nan)
-    categories = table["metric"].categories or ()
-    if metric in categories:
-        rows = table["metric"].values == list(categories).index(metric)
-        values[table.ints("launch")[rows]] = table["value"].values[rows]
-        values[~np.isfinite(values)] = np.nan
+    rows = metric_rows(profile, metric)
+    values[table.ints("launch")[rows]] = table["value"].values[rows]
+    values[~np.isfinite(values)] = np.nan
     return values
+
+
+def metric_rows(profile: Profile, metric: str) -> IntArray:
+    """The rows of ``counters`` that hold the metric."""
+    column = profile.table("counters")["metric"]
+    categories = list(column.categories or ())
+    if metric not in categories:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(column.values == categories.index(metric))
 
 
 def launch_cycles(profile: Profile) -> FloatArray:
     """Elapsed cycles of each row: of one launch, times its calls where the row stands for several; NaN if unknown."""
     cycles = metric_values(profile, counters.CYCLES)
     cycles[cycles < 0] = np.nan
+    return cycles * calls_of(profile)
+
+
+def calls_of(profile: Profile) -> IntArray:
+    """How many launches each row stands for."""
     kernels = profile.table("kernels")
-    return cycles * kernels.ints("calls", null=1) if "calls" in kernels else cycles
+    return kernels.ints("calls", null=1) if "calls" in kernels else np.ones(len(kernels), dtype=np.int64)
 
 
 def pipe_readings(profile: Profile) -> list[PipeReadings]:
     """The pipes of which the file holds a metric, each by one metric for the whole file."""
     profile.require(*TABLES)
     available = metric_names(profile)
-    chip = _chip(profile)
+    chip = chip_of(profile)
     found: list[PipeReadings] = []
     for pipe in counters.PIPES:
         choice = counters.choose(pipe, available, chip=chip)
@@ -148,7 +161,7 @@ def pipe_readings(profile: Profile) -> list[PipeReadings]:
 
 def _choice_values(profile: Profile, choice: counters.Choice) -> FloatArray | None:
     """The chosen metric as a share of elapsed cycles; a share of active cycles is converted, or given up."""
-    values = _ratio_values(profile, choice.metric)
+    values = ratio_values(profile, choice.metric)
     if values is None or not choice.needs_active_conversion:
         return values
     active = _first_known(profile, choice.active_cycles)
@@ -167,13 +180,11 @@ def _first_known(profile: Profile, metrics: Sequence[str]) -> FloatArray:
     return found
 
 
-def _ratio_values(profile: Profile, metric: str) -> FloatArray | None:
+def ratio_values(profile: Profile, metric: str) -> FloatArray | None:
     """The metric for each launch if its unit is a ratio, else None."""
-    table = profile.table("counters")
-    categories = list(table["metric"].categories or ())
-    if metric not in categories:
+    table, rows = profile.table("counters"), metric_rows(profile, metric)
+    if metric not in metric_names(profile):
         return None
-    rows = np.flatnonzero(table["metric"].values == categories.index(metric))
     units = table["unit"].categories or ()
     codes = table["unit"].values[rows]
     if {units[code] for code in np.flatnonzero(np.bincount(codes[codes >= 0])).tolist()} - {"ratio"}:
@@ -181,7 +192,16 @@ def _ratio_values(profile: Profile, metric: str) -> FloatArray | None:
     return metric_values(profile, metric)
 
 
-def _chip(profile: Profile) -> str | None:
+def level_values(profile: Profile, metric: str) -> FloatArray | None:
+    """A utilization level of nvprof (0 idle to 10 max) of each launch as a ratio, level / 10; None for others."""
+    units = set(profile.table("counters")["unit"].take(metric_rows(profile, metric)).tolist())
+    if units != {"level"}:
+        return None
+    levels = metric_values(profile, metric)
+    return np.where((levels >= 0) & (levels <= HIGHEST_LEVEL), levels / HIGHEST_LEVEL, np.nan)
+
+
+def chip_of(profile: Profile) -> str | None:
     """The chip, if all devices of the file are of one."""
     chips = set(profile.table("devices")["chip"].tolist())
     return chips.pop() if len(chips) == 1 else None

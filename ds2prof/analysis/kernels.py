@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ds2prof.analysis import core
+from ds2prof.analysis import rates
 from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.groups import combined, device_shares_ns, sorted_columns, summed, time_columns
 from ds2prof.analysis.intervals import FloatArray, self_shares_ns, union_ns
@@ -27,9 +27,10 @@ def kernel_times(profile: Profile, by: str = "name") -> Answer:
     """Calls and time by ``name`` (short), ``kernel`` (as found), ``class``, ``stream``, ``device``, or ``launch``.
 
     ``dur_ns`` is the sum of durations; ``excl_ns`` shares out concurrent time, so that it sums to the busy time;
-    ``share`` is of the busy time. Where the file has pipe counters, each pipe's utilization stands beside them,
-    weighted by cycles. A profile of host operators alone gives the same of operators: there ``dur_ns`` includes what
-    an operator called, ``excl_ns`` does not.
+    ``share`` is of the busy time. Where the file has counters, each pipe's utilization and the throughputs stand beside
+    them, weighted by cycles, and ``coverage``, what part of the cycles they are known for (:mod:`.rates`). A profile of
+    host operators alone gives the same of operators: there ``dur_ns`` includes what an operator called, ``excl_ns``
+    does not.
 
     Raises:
         MissingDataError: nothing of the kind was recorded.
@@ -43,17 +44,16 @@ def kernel_times(profile: Profile, by: str = "name") -> Answer:
             f"{profile.meta.file}: no kernels in this file; was the window open while work was launched?"
         )
     shares = device_shares_ns(kernels)
-    pipes = _pipe_columns(profile)
-    notes = () if launches(kernels) == len(kernels) else (_SUMS_NOTE,)
+    notes = rates.notes(profile) + (() if launches(kernels) == len(kernels) else (_SUMS_NOTE,))
     if by == "launch":
-        return Answer(by, _launch_columns(kernels, shares, pipes), notes)
+        return Answer(by, _launch_columns(profile, shares), notes)
     codes, keys = _keys(kernels, by, class_of=kernel_class)
     columns: dict[str, Sequence[Any]] = dict(keys)
     count = len(next(iter(keys.values())))
     calls = kernels.ints("calls", null=1) if "calls" in kernels else np.ones(len(kernels), dtype=np.int64)
     columns["calls"] = summed(codes, calls, count).tolist()
     columns.update(time_columns(codes, count, durations=kernels["dur_ns"], shares=shares))
-    columns.update(_grouped_pipes(profile, pipes, codes, count))
+    columns.update(rates.grouped(profile, codes, count))
     return Answer(by, sorted_columns(columns, by=("excl_ns", "dur_ns", "calls")), notes)
 
 
@@ -85,38 +85,16 @@ def _number_keys(table: Table, names: tuple[str, ...]) -> tuple[IntArray, Mappin
     return codes, {name: table[name].take(rows).tolist() for name in names}
 
 
-def _pipe_columns(profile: Profile) -> dict[str, FloatArray]:
-    return {reading.pipe: reading.values for reading in core.pipe_readings(profile)}
-
-
-def _grouped_pipes(
-    profile: Profile, pipes: Mapping[str, FloatArray], codes: IntArray, count: int
-) -> dict[str, Sequence[Any]]:
-    """Each pipe's cycle-weighted utilization per group."""
-    if not pipes:
-        return {}
-    cycles = core.launch_cycles(profile)
-    return {pipe: _weighted_groups(values, cycles, codes, count) for pipe, values in pipes.items()}
-
-
-def _weighted_groups(values: FloatArray, cycles: FloatArray, codes: IntArray, count: int) -> list[float | None]:
-    both = ~np.isnan(values) & ~np.isnan(cycles)
-    weights = np.bincount(codes[both], weights=cycles[both], minlength=count)
-    work = np.bincount(codes[both], weights=(cycles * values)[both], minlength=count)
-    return [float(part / whole) if whole else None for part, whole in zip(work, weights, strict=True)]
-
-
-def _launch_columns(
-    table: Table, shares: tuple[FloatArray, int] | None, pipes: Mapping[str, FloatArray]
-) -> dict[str, Sequence[Any]]:
+def _launch_columns(profile: Profile, shares: tuple[FloatArray, int] | None) -> dict[str, Sequence[Any]]:
+    table = profile.table("kernels")
     columns: dict[str, Sequence[Any]] = {"launch": range(len(table)), "name": table["name"].tolist()}
     columns.update({name: table[name].tolist() for name in _LAUNCH_COLUMNS})
     if launches(table) != len(table):
         columns["calls"] = table.ints("calls", null=1).tolist()
     codes = np.arange(len(table), dtype=np.int64)
     columns.update(time_columns(codes, len(table), durations=table["dur_ns"], shares=shares))
-    for pipe, values in pipes.items():
-        columns[pipe] = Column(values).tolist()
+    for reading in rates.readings(profile):
+        columns[reading.name] = Column(reading.values).tolist()
     return columns
 
 

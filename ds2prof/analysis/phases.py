@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from ds2prof.analysis import derived, rates
 from ds2prof.analysis.answers import Answer
-from ds2prof.analysis.attribution import ranges_of_kind
-from ds2prof.analysis.belonging import Belonging, belonging, labels, ordered_keys
+from ds2prof.analysis.attribution import launches, ranges_of_kind
+from ds2prof.analysis.belonging import Belonging, belonging, is_told, labels, ordered_keys
 from ds2prof.analysis.groups import combined, device_shares_ns, known_sums, summed, time_columns
 from ds2prof.analysis.intervals import self_shares_ns, union_ns
 from ds2prof.analysis.steps import whole_steps
@@ -17,7 +18,9 @@ from ds2prof.analysis.windows import ends_ns, text_mask, timed
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import BoolArray, Profile, Table
 
-TABLES: Final = ("kernels", "copies", "api", "ranges", "spans")
+TABLES: Final = ("kernels", "copies", "api", "ranges", "spans", *rates.TABLES)
+MORE: Final[Mapping[str, tuple[str, ...]]] = {"phase": ("ops",), "layer": ("ops", "modules")}
+"""What phases and layers need besides: what they can be derived from (:mod:`.derived`)."""
 OUTSIDE: Final = None
 """The key of device work that no range of the kind claims."""
 
@@ -29,33 +32,54 @@ def range_times(profile: Profile, by: str) -> Answer:
     to the one open in its process: autograd launches the backward's kernels from a thread of its own, where none is.
     Work that no range claims has a row with a null key. ``host_dur_ns`` is the ranges' own time on the host. In a run
     without a GPU the rows are the host ranges: ``dur_ns`` is their time, ``excl_ns`` less what is nested in them.
+    What is not recorded is derived where it is certain: layers of backward operators, phases (:mod:`.derived`).
 
     Where the source has no times of ranges but tells with each launch which were open (Nsight Compute), that decides.
+    Where it has counters, utilization and coverage stand beside the times (:mod:`.rates`).
 
     Raises:
-        MissingDataError: the file holds no range of the kind.
+        MissingDataError: the file holds no range of the kind, and nothing that it could be derived from.
     """
-    profile.require(*TABLES)
-    if by in profile.table("kernels") and not len(profile.table("ranges")):
+    profile.require(*TABLES, *MORE.get(by, ()))
+    if is_told(profile, by):
         return _told_answer(profile, by)
-    ranges = _ranges_of(profile, by)
     if profile.meta.domain == "cpu":
-        return _host_answer(ranges, by)
-    kernels, copies = profile.table("kernels"), profile.table("copies")
+        return _host_answer(_ranges_of(profile, by), by)
     found = belonging(profile, by)
+    if not found.is_derived or not found.keys:
+        _ranges_of(profile, by)
+    kernels, copies = profile.table("kernels"), profile.table("copies")
     keys = found.keys
     count = len(keys) + 1
     columns: dict[str, Sequence[Any]] = {by: [*labels(keys, by), OUTSIDE]}
     columns["calls"] = np.bincount(found.kernels, minlength=count).tolist()
     columns.update(time_columns(found.kernels, count, durations=kernels["dur_ns"], shares=device_shares_ns(kernels)))
     columns["copy_dur_ns"] = known_sums(found.copies, copies["dur_ns"], count)
-    host_ns = summed(found.ranges[ranges_of_kind(profile, by)], ranges.ints("dur_ns"), len(keys))
-    columns["host_dur_ns"] = [*host_ns.tolist(), None]
+    columns["host_dur_ns"] = [*_host_ns(profile, found, by), None]
     if by == "iteration":
         columns["step_ns"] = [*_steps_ns(profile, found), None]
+    columns.update(rates.grouped(profile, found.kernels, count))
     if not columns["calls"][-1] and columns["copy_dur_ns"][-1] == 0:
         columns = {name: values[:-1] for name, values in columns.items()}
-    return Answer(by, columns, _unlinked_note(kernels, found.kernels == len(keys), by))
+    notes = (*found.notes, *rates.notes(profile), *_unlinked_note(profile, found.kernels == len(keys), by))
+    return Answer(by, columns, notes)
+
+
+def _host_ns(profile: Profile, found: Belonging, by: str) -> list[int]:
+    """The ranges' own time for each key; of derived phases the union of the operators and ranges that tell them."""
+    if found.is_derived and by == "layer":
+        modules = profile.table("modules")
+        place_of = {key: place for place, key in enumerate(found.keys)}
+        count = len(found.keys)
+        places = np.array([place_of.get(name, count) for name in modules["name"].categories or ()], dtype=np.int64)
+        sums = summed(places[modules["name"].values], modules.ints("dur_ns"), count + 1)
+        return [int(value) for value in sums[:-1]]
+    if found.is_derived:
+        host_ns = dict(zip(derived.PHASES, derived.phase_spans(profile).host_ns(), strict=True))
+        return [host_ns[key] for key in found.keys]
+    rows = ranges_of_kind(profile, by)
+    sums = summed(found.ranges[rows], profile.table("ranges").ints("dur_ns")[rows], len(found.keys))
+    return [int(value) for value in sums]
 
 
 def _steps_ns(profile: Profile, found: Belonging) -> list[int | None]:
@@ -71,8 +95,10 @@ def _ranges_of(profile: Profile, kind: str) -> Table:
     if len(found):
         return found
     what = {
-        "phase": "phases are the ranges 'ds2prof:phase:NAME' that train_profiling.py records",
-        "layer": "layers are recorded by train_profiling.py --layers",
+        "phase": "phases are the ranges 'ds2prof:phase:NAME' that train_profiling.py records; without "
+        "them they are derived from autograd's operators, and none of those launched anything here",
+        "layer": "layers are the ranges 'ds2prof:layer:NAME' that train_profiling.py --layers records, or the modules "
+        "that PyTorch's profiler records with with_stack=True",
         "iteration": "iterations are 'ProfilerStep#N' or 'ds2prof:iteration:N' ranges",
     }[kind]
     raise MissingDataError(f"{profile.meta.file}: no {kind} ranges in this file; {what}")
@@ -99,15 +125,22 @@ def _told_answer(profile: Profile, by: str) -> Answer:
     columns: dict[str, Sequence[Any]] = {by: [*labels(keys, by), OUTSIDE], "calls": calls.tolist()}
     shares = device_shares_ns(kernels)
     columns.update(time_columns(codes, len(keys) + 1, durations=kernels["dur_ns"], shares=shares))
+    columns.update(rates.grouped(profile, codes, len(keys) + 1))
     if not columns["calls"][-1]:
         columns = {name: values[:-1] for name, values in columns.items()}
-    return Answer(by, columns, _unlinked_note(kernels, codes == len(keys), by))
+    return Answer(by, columns, (*rates.notes(profile), *_unlinked_note(profile, codes == len(keys), by)))
 
 
-def _unlinked_note(kernels: Table, outside: BoolArray, by: str) -> tuple[str, ...]:
+def _unlinked_note(profile: Profile, outside: BoolArray, by: str) -> tuple[str, ...]:
+    """How many launches belong to nothing, for how long, and which of the two reasons it has."""
     if not outside.any():
         return ()
-    dur_ns = int(kernels.ints("dur_ns")[outside].sum())
-    return (
-        f"{int(outside.sum())} launches ({dur_ns} ns) belong to no {by}: no launch call or no open range was recorded",
-    )
+    dur_ns = profile.table("kernels").ints("dur_ns")
+    where = f"{int(outside.sum())} launches ({int(dur_ns[outside].sum())} ns) belong to no {by}"
+    if is_told(profile, by):
+        return (f"{where}: no open range was recorded with them",)
+    unlinked = outside & (launches(profile, "kernels") < 0)
+    if not unlinked.any():
+        return (f"{where}: no range was open when they were launched",)
+    of_them = f"; of {int(unlinked.sum())} ({int(dur_ns[unlinked].sum())} ns) the launch call is not in the file"
+    return (f"{where}: no launch call or no open range was recorded{of_them}",)

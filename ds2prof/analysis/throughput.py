@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from ds2prof import units
 from ds2prof.analysis.answers import Answer
+from ds2prof.analysis.uncertainty.iterations import notes
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import Profile
 
 TABLES: Final = ("iterations",)
 OWN_TOOL: Final = "ds2prof train"
+_FLOP: Final = ("model_flop", "hardware_flop")
 _COLUMNS: Final = ("iteration", "wall_ns", "samples", "audio_s", "padded_s", "loss", "skipped")
 
 
@@ -30,11 +32,12 @@ def has_rates(profile: Profile) -> bool:
 
 
 def iterations(profile: Profile) -> Answer:
-    """The iterations of a run log, a row each."""
+    """The iterations of a run log, a row each; the notes say what they have in common, and which are odd."""
     table = profile.table("iterations")
     if not len(table):
         raise MissingDataError(f"{profile.meta.file}: no iteration was written to this run log")
-    return Answer("iteration", {name: table[name].tolist() for name in _COLUMNS})
+    names = [*_COLUMNS, *(name for name in _FLOP if name in table)]
+    return Answer("iteration", {name: table[name].tolist() for name in names}, notes(profile))
 
 
 def log_totals(profile: Profile) -> dict[str, Any]:

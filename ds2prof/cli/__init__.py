@@ -16,6 +16,7 @@ from ds2prof.errors import Ds2profError
 
 COMMANDS: Final = {
     "parse": ("ds2prof.cli.parse", "Read profiler files: core utilization, kernels, phases, iterations."),
+    "join": ("ds2prof.cli.join", "Put the counters of a replayed capture on the launches of a timeline."),
     "run": ("ds2prof.cli.run", "Run a command under a profiler and keep the measurement."),
     "metrics": ("ds2prof.cli.metrics", "Say which hardware counters a chip has, and plan what to collect."),
     "doctor": ("ds2prof.cli.doctor", "Say what works on this machine, and what to do about the rest."),

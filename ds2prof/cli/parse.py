@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from ds2prof.errors import Ds2profError, MissingDataError, ReadError, UsageError
+from ds2prof.cli.answering import RUN_KEYS, Part, Question, Result, each_file, part_of, parts_on, with_clocks
+from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.measurements import written_whole
 
 if TYPE_CHECKING:
     from ds2prof.analysis.answers import Answer
     from ds2prof.parsers.sources import Progress
-    from ds2prof.tables import Profile
 
 BY: Final = (
     "core",
@@ -36,20 +35,20 @@ BY: Final = (
     "range",
     "metric",
     "memory",
+    "throughput",
+    "fp32",
+    "annotation",
+    "roofline",
+    "gain",
+    "ledger",
+    "wait",
+    *RUN_KEYS,
+    *("occupancy", "latency", "queue", "bandwidth", "wave", "allocation", "path", "energy"),
 )
+PER: Final = ("iteration", "phase")
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
 DEFAULT_TOP: Final = 20
 _PROGRESS_BYTES: Final = 32 << 20
-
-
-@dataclass(frozen=True)
-class Result:
-    """One profile, answered."""
-
-    profile: Profile
-    answers: list[Answer]
-    totals: dict[str, Any]
-    tbd_lines: list[tuple[str, float | None]] = field(default_factory=list)
 
 
 @click.command()
@@ -57,24 +56,41 @@ class Result:
 @click.option(
     "--by", type=click.Choice(BY), help="What a row is. Default: core, then name, where there are counters; else name."
 )
+@click.option("--per", type=click.Choice(PER), help="With --by ledger: a ledger for each iteration or phase.")
 @click.option("--top", type=click.IntRange(min=1), help=f"The first N rows alone [table: {DEFAULT_TOP}; else all].")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
-def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, output: Path | None) -> None:
+@click.option(
+    "--dask", metavar="WHERE", help="Read the files on Dask: 'local', or a scheduler such as tcp://host:8786."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="With --dask local: how many processes [a processor each].")
+def command(
+    files: tuple[str, ...],
+    by: str | None,
+    per: str | None,
+    top: int | None,
+    form: str,
+    output: Path | None,
+    dask: str | None,
+    workers: int | None,
+) -> None:
     """Print what FILEs hold: core utilization, kernels, phases, iterations, copies, calls, sampled readings, memory.
 
     A FILE is what nvprof, Nsight Compute, Nsight Systems, PyTorch's profiler, rocprofv3, nvidia-smi or DCGM wrote, or a
     run log; its format is found from its bytes. A folder means all measurements in it, '-' standard input; gzip and
-    tar archives of ranks are read as they are.
+    tar archives of ranks are read as they are. --by rank, collective and straggler take all FILEs for the ranks of one
+    run.
 
     \b
     ds2prof parse measurements/nsight_bs32.csv
     ds2prof parse measurements/nsight_bs32.csv --format tbd
     ds2prof parse measurements/torch_bs4.json.gz --by phase
+    ds2prof parse torch_bs4.json.gz --by ledger --per phase
     ds2prof parse report.sqlite profile.nvvp --by class --format json
     ds2prof parse trace.json.gz --by launch --format parquet -o launches.parquet
+    ds2prof parse measurements/torch_bs4_rank*.json.gz --by straggler --dask local
 
     Exit codes: 0 done, 1 the file is at fault or lacks what was asked for, 2 wrong usage.
     """
@@ -85,9 +101,19 @@ def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, 
         raise UsageError("--format parquet: needs -o FILE")
     if form == "tbd" and by not in (None, "core"):
         raise UsageError(f"--format tbd: prints the four lines of core utilization; drop --by {by}")
-    results, failures = _results(files, by=by, form=form)
+    if per is not None and by != "ledger":
+        raise UsageError(f"--per {per}: splits the ledger; add --by ledger")
+    if workers is not None and dask is None:
+        raise UsageError("--workers: how many processes Dask starts; add --dask local")
+    question = Question(by, form, per)
+    parts = _parts(files, question, dask=dask, workers=workers)
+    results = [result for part in parts for result in part.results]
+    failures = [failure for part in parts for failure in part.failures]
     if not results:
         _fail(failures)
+    if question.is_of_run:
+        results = [_of_run(results, str(by))]
+    results = with_clocks(results)
     if form == "parquet":
         _write_parquet(results, output, top=top)
     else:
@@ -95,6 +121,28 @@ def command(files: tuple[str, ...], by: str | None, top: int | None, form: str, 
     _qualify(results, form=form)
     if failures:  # the others were answered; each of these still counts
         _fail(failures)
+
+
+def _of_run(results: Sequence[Result], by: str) -> Result:
+    """The one answer of all files together, the ranks of one run."""
+    from dataclasses import replace
+
+    from ds2prof.analysis import ranks
+
+    run = ranks.run_of([lane for result in results for lane in result.lanes])
+    first = results[0].meta
+    formats = {result.meta.format for result in results}
+    meta = replace(
+        first,
+        file=first.file if len(results) == 1 else f"{first.file} and {len(results) - 1} more",
+        tool=", ".join(dict.fromkeys(result.meta.tool for result in results)),
+        format=first.format if len(formats) == 1 else "several",
+        rank=None,
+        run=None,
+        facts={"files": [result.meta.file for result in results]},
+    )
+    warnings = tuple(dict.fromkeys(warning for result in results for warning in result.warnings))
+    return Result(meta, warnings, (), [ranks.answer(run, by)], ranks.run_totals(run))
 
 
 def _fail(failures: Sequence[Ds2profError]) -> NoReturn:
@@ -111,48 +159,31 @@ def _qualify(results: Sequence[Result], *, form: str) -> None:
     from ds2prof.report.text import cleaned
 
     for result in results:
-        lines = [f"warning: {line}" for line in result.profile.warnings if form != "json"]
+        lines = [f"warning: {line}" for line in result.warnings if form != "json"]
         if form in ("tbd", "csv", "parquet"):
             lines += [f"note: {note}" for answer in result.answers for note in answer.notes]
         for line in lines:
             click.echo(f"ds2prof: {cleaned(line)}", err=True)
 
 
-def _results(files: Sequence[str], *, by: str | None, form: str) -> tuple[list[Result], list[Ds2profError]]:
-    """(what could be answered, why the rest could not): one bad file does not cost the others."""
-    from ds2prof.analysis import questions
-
-    results: list[Result] = []
-    failures: list[Ds2profError] = []
-    tables = questions.tables_for("core" if form == "tbd" else by)
+def _parts(files: Sequence[str], question: Question, *, dask: str | None, workers: int | None) -> list[Part]:
+    """What each file gave: one bad file does not cost the others."""
+    if dask is not None:
+        files = each_file(files)
+        with _counting(len(files)) as done:
+            return parts_on(files, question, where=dask, workers=workers, done=done)
     with _progress(files) as progress:
-        for profile in _profiles(files, tables, progress=progress, failures=failures):
-            try:
-                results.append(_answered(profile, by=by, form=form))
-            except (MissingDataError, ReadError) as error:
-                failures.append(error)
-    return results, failures
+        return [part_of(file, question=question, progress=progress) for file in files]
 
 
-def _profiles(
-    files: Sequence[str], tables: Sequence[str], *, progress: Progress | None, failures: list[Ds2profError]
-) -> Iterator[Profile]:
-    from ds2prof.parsers import read_all
-
-    for file in files:
-        try:
-            yield from read_all(file, tables=tables, progress=progress, refused=failures.append)
-        except ReadError as error:
-            failures.append(error)
-
-
-def _answered(profile: Profile, *, by: str | None, form: str) -> Result:
-    from ds2prof.analysis import core, questions
-
-    if form == "tbd":
-        return Result(profile, [], {}, core.tbd_lines(profile))
-    found = questions.answers(profile, by, screens=form == "table")
-    return Result(profile, found, questions.totals_of(profile))
+@contextmanager
+def _counting(count: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar over files on a terminal; else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=count, label="reading", file=sys.stderr) as bar:
+        yield bar.update
 
 
 @contextmanager
@@ -177,21 +208,21 @@ def _size_bytes(path: Path) -> int:
 def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
     from ds2prof.report.screen import screen
 
-    width = 200 if to_file else max(_terminal_columns(), 60)
+    width = 200 if to_file else max(terminal_columns(), 60)
     return "\n\n".join(
         screen(
-            result.profile.meta,
+            result.meta,
             result.answers,
             totals=result.totals,
             top=top or DEFAULT_TOP,
             width=width,
-            devices=_devices(result.profile),
+            devices=result.devices,
         )
         for result in results
     )
 
 
-def _terminal_columns() -> int:
+def terminal_columns() -> int:
     """The width of the terminal, 120 where there is none; ``shutil``, which tells it too, brings every compressor."""
     asked = os.environ.get("COLUMNS", "")
     if asked.isdecimal() and int(asked):
@@ -200,16 +231,6 @@ def _terminal_columns() -> int:
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or 120 if sys.__stdout__ is not None else 120
     except (OSError, ValueError):
         return 120
-
-
-def _devices(profile: Profile) -> list[str]:
-    """The names of the devices, those that did work first of all."""
-    from ds2prof.analysis import totals
-
-    devices = profile.table("devices")
-    used = totals.devices_of(profile.table("kernels"))
-    rows = zip(devices["device"].tolist(), devices["name"].tolist(), strict=True)
-    return [f"{device} {name}" for device, name in rows if name and (device in used or not used)]
 
 
 def _as_tbd(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
@@ -222,7 +243,7 @@ def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool) -> str
     from ds2prof.report.documents import as_csv
     from ds2prof.report.text import cleaned
 
-    made = as_csv([(result.profile.meta, answer) for result in results for answer in _cut(result, top)])
+    made = as_csv([(result.meta, answer) for result in results for answer in _cut(result, top)])
     if to_file or not sys.stdout.isatty():
         return made
     return "\n".join(cleaned(line) for line in made.split("\n"))
@@ -232,7 +253,7 @@ def _as_json(results: Sequence[Result], *, top: int | None, to_file: bool) -> st
     from ds2prof.report.documents import as_json, document
 
     documents = [
-        document(answer, meta=result.profile.meta, totals=result.totals, warnings=result.profile.warnings)
+        document(answer, meta=result.meta, totals=result.totals, warnings=result.warnings)
         for result in results
         for answer in _cut(result, top)
     ]
@@ -244,7 +265,7 @@ def _write_parquet(results: Sequence[Result], output: Path | None, *, top: int |
 
     assert output is not None
     with written_whole(output) as partial:
-        write_parquet([(result.profile.meta, answer) for result in results for answer in _cut(result, top)], partial)
+        write_parquet([(result.meta, answer) for result in results for answer in _cut(result, top)], partial)
 
 
 def _cut(result: Result, top: int | None) -> list[Answer]:

@@ -10,7 +10,9 @@ from typing import Any, Final
 from ds2prof import units
 from ds2prof.analysis import questions, throughput
 from ds2prof.analysis.answers import Answer
-from ds2prof.report import text
+from ds2prof.report import ledger_text, text
+from ds2prof.report.estimate_words import TITLES
+from ds2prof.report.intervals import interval_lines
 from ds2prof.tables import Meta
 
 _TITLES = {
@@ -29,6 +31,17 @@ _TITLES = {
     "range": "Ranges by name",
     "metric": "Sampled readings by metric",
     "memory": "Memory, moment by moment",
+    "rank": "Ranks of the run, each in its own window",
+    "collective": "Collectives over ranks, the longest waits first",
+    "straggler": "Who came last, and who waited for it",
+    "ledger": "Where the window went: busy, and idle by cause",
+    "wait": "Streams: busy, and what they waited for",
+    "throughput": "Throughput and occupancy while kernels ran, weighted by cycles",
+    "fp32": "Longest kernels {what} the average FP32 utilization",
+    "roofline": "{what} and the roofs above them: work, rate, and what there is to gain",
+    "gain": "What there is to gain: exclusive time less attainable time, by name, class and layer",
+    "annotation": "Device work by the ranges of the host that launched it",
+    **TITLES,
 }
 _BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|%)(?!\w))")
 _GLUE: Final = "\x00"  # text was cleaned of it before
@@ -50,8 +63,23 @@ def heading(meta: Meta, totals: Mapping[str, Any], *, width: int, devices: Seque
     lines = [text.cleaned(f"{meta.file}: {tool}{rank}")]
     if devices:
         lines += _folded([f"  device: {text.cleaned(_alike_together(devices))}"], width)
-    lines += _folded([f"  {line}" for line in _total_lines(meta, totals)], width)
+    told = [*_total_lines(meta, totals), *_flop_lines(totals), *interval_lines(totals)]
+    lines += _folded([f"  {line}" for line in told], width)
     return "\n".join(lines)
+
+
+def _flop_lines(totals: Mapping[str, Any]) -> list[str]:
+    """MFU and HFU with what they are made of, where the FLOP of the iterations are known."""
+    if "model_flop" not in totals:
+        return []
+    rates = f"{units.format_flop(totals['model_flop_per_s'])}FLOP/s of the model"
+    rates += f", {units.format_flop(totals['hardware_flop_per_s'])}FLOP/s with padding"
+    if totals["mfu"] is None:
+        return [f"{rates}; no peak is known, so no MFU"]
+    shares = f"MFU {units.format_ratio(totals['mfu'])}, HFU {units.format_ratio(totals['hfu'])}"
+    clock = f"{totals['peak_clock_hz'] / units.HZ_PER_MHZ:,.0f} MHz"
+    peak = f"{units.format_flop(totals['peak_flop_per_s'])}FLOP/s, {totals['peak_kind']}, dense, {clock}"
+    return [f"{shares} of the peak ({peak}): {rates}"]
 
 
 def _folded(lines: Iterable[str], width: int) -> list[str]:
@@ -76,6 +104,8 @@ def _alike_together(devices: Sequence[str]) -> str:
 def _total_lines(meta: Meta, totals: Mapping[str, Any]) -> list[str]:
     if "samples_per_s" in totals or "iterations" in totals:
         return _run_lines(meta, totals)
+    if "matched_collectives" in totals:
+        return _rank_lines(totals)
     if "peak_bytes" in totals:
         return _memory_lines(totals)
     if "readings" in totals:
@@ -189,6 +219,24 @@ def _gpu_line(gpu: Mapping[str, Any]) -> str:
     return f"GPU {gpu['device']}: {', '.join(parts) or 'no reading in the window'}"
 
 
+def _rank_lines(totals: Mapping[str, Any]) -> list[str]:
+    """What a run of several ranks comes to."""
+    of = "" if totals["world_size"] in (None, totals["ranks"]) else f" of {totals['world_size']:,}"
+    lines = [f"{totals['ranks']:,}{of} ranks in {totals['files']:,} files"]
+    if totals["communication_ns"]:
+        exposed = units.format_ns(totals["exposed_communication_ns"])
+        lines[0] += f"; communication {units.format_ns(totals['communication_ns'])}, {exposed} of it exposed"
+        lines[0] += f" (overlap {units.format_ratio(totals['overlap'])})"
+    kernels = f"{totals['matched_kernels']:,} of {totals['communication_kernels']:,} communication kernels"
+    lines.append(f"{totals['matched_collectives']:,} collectives matched over ranks ({kernels})")
+    if totals["clock_error_ns"] is not None:
+        error = units.format_ns(totals["clock_error_ns"])
+        lines.append(f"clocks aligned within {error}")
+    if totals["wait_ns"] is not None:
+        lines[-1] += f"; waits beyond the error: {units.format_ns(totals['wait_ns'])}"
+    return lines
+
+
 def _memory_lines(totals: Mapping[str, Any]) -> list[str]:
     """How high memory stood, where, and what of it grows with the batch."""
     if totals["peak_bytes"] is None:
@@ -210,6 +258,8 @@ def _memory_lines(totals: Mapping[str, Any]) -> list[str]:
 
 def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     what = "Host operators" if meta.domain == "cpu" else "Kernels"
+    if answer.by == "fp32":
+        what = next(iter(answer.columns["fp32"]), "on one side of")
     if answer.by in questions.RANGE_KEYS:
         what = "Host time" if meta.domain == "cpu" else "Kernels"
     if "allocated_bytes" in answer.columns or "kept_bytes" in answer.columns:
@@ -220,14 +270,19 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
     if answer.by == "core":
         answer, top = _plain_metrics(answer), len(answer)
     is_log = answer.by == "iteration" and "wall_ns" in answer.columns
+    if answer.by in ledger_text.KEYS:
+        answer = ledger_text.shown(answer)
+        top = len(answer) if "cause" in answer.columns else top
     if answer.by == "launch":
         answer = _since_first(answer)
     title = "Iterations" if is_log else _TITLES[answer.by].format(what=what)
     if answer.by == "launch" and "calls" in answer.columns:
         title = f"{what} as the file has them, each row the sum of its calls"
+    if answer.by == "core" and "readings" in answer.columns:
+        title = "Effective utilization: share of each pipe's own peak, sampled over real time"
     lines = [
         *_folded([title], width),
-        text.table(answer.head(top), width=width, ratios=questions.pipes(answer)),
+        text.table(answer.head(top), width=width, ratios=[*questions.pipes(answer), *ledger_text.ratios(answer)]),
     ]
     rest = _rest(answer, top)
     if rest:
@@ -296,7 +351,7 @@ def _plain_metrics(answer: Answer) -> Answer:
     """The answer with the submetric that all its metrics share said once, in a note."""
     metrics = [str(metric) for metric in answer.columns["metric"]]
     ends = {metric.partition(".")[2] for metric in metrics}
-    if len(ends) != 1:
+    if len(ends) != 1 or ends == {""}:
         return answer
     plain = {**answer.columns, "metric": [metric.partition(".")[0] for metric in metrics]}
     return Answer(answer.by, plain, (f"each metric is the one named, .{ends.pop()}", *answer.notes))

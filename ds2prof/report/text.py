@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ds2prof import units
 from ds2prof.analysis.answers import Answer
+from ds2prof.report import estimate_words
 
 _CONTROL: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"  # the last: halves of UTF-16
@@ -26,7 +27,24 @@ _LABELS: Final[Mapping[str, str]] = {
     "since_ns": "start",
     "wall_ns": "wall",
     "utilization": "while busy",
+    "utilization_low": "low",
+    "utilization_high": "high",
     "effective_utilization": "effective",
+    "projected_ns": "projected",
+    "flop_per_s": "FLOP/s",
+    "flop": "FLOP",
+    "model_flop": "model FLOP",
+    "hardware_flop": "hardware FLOP",
+    "intensity": "FLOP/B",
+    "attainable_ns": "at roof",
+    "roof": "of roof",
+    "gain_ns": "gain",
+    "step_gain_ns": "gain a step",
+    "gain_share": "of busy",
+    "sm_throughput": "SM",
+    "l2_throughput": "L2",
+    "dram_throughput": "DRAM",
+    "achieved_occupancy": "occupancy",
     "min_dur_ns": "least",
     "max_dur_ns": "greatest",
     "size_bytes": "size",
@@ -49,21 +67,62 @@ _LABELS: Final[Mapping[str, str]] = {
     "forward_peak_bytes": "fwd. peak",
     "backward_peak_bytes": "bwd. peak",
     "own_workspace_bytes": "own workspace",
+    "busy_ns": "busy",
+    "not_launched_ns": "not launched",
+    "event_wait_ns": "event wait",
+    "other_stream_ns": "other stream",
+    "queued_ns": "queued",
+    "unknown_ns": "unknown",
+    "head_ns": "head",
+    "tail_ns": "tail",
+    "exposed_communication": "exp. comm.",
+    "exposed_copy": "exp. copy",
+    "launch_call": "launch call",
+    "profiler_overhead": "profiler",
+    "module_load": "module load",
+    "window_ns": "window",
+    "compute_ns": "compute",
+    "communication_ns": "comm.",
+    "exposed_communication_ns": "exp. comm.",
+    "exposed_copy_ns": "exp. copy",
+    "idle_ns": "idle",
+    "wait_ns": "waits",
+    "caused_wait_ns": "made wait",
+    "wait_error_ns": "error",
+    "clock_offset_ns": "clock",
+    "clock_error_ns": "error",
+    "transfer_ns": "transfer",
+    "skew_ns": "skew",
+    "skew_error_ns": "error",
+    "longest_wait_ns": "longest",
+    "longest_in": "in",
+    "longest_collective": "number",
+    "longest_iteration": "iteration",
+    "last_rank": "last",
+    "group_size": "of",
+    "in_bytes": "input",
+    "window_source": "window from",
     "audio_s": "audio (s)",
     "padded_s": "padded (s)",
+    **estimate_words.LABELS,
 }
-_NAMES: Final = ("name", "metric", "layer", "phase", "iteration", "operator")
+_NAMES: Final = ("name", "metric", "layer", "phase", "iteration", "operator", "annotation", "file", "during")
 """Text columns that give way when the line is too long, and are aligned to the left."""
 _MEASURES: Final = ("mean", "min", "max")
 """Columns that are aligned to the right although their numbers come with units."""
 _SPARE: Final = (
+    *("window_source", "host", "exposed_copy_ns", "steps", "communication_ns", "wait_error_ns", "longest_iteration"),
+    *("attainable_ns", "size_bytes", "intensity", "bound", "flop"),
     *("order", "excl_ns", "readings"),
+    *("unknown_ns", "tail_ns", "head_ns"),
     *("rounding_bytes", "device_used_bytes", "reserved_unused_bytes", "buffers_bytes", "own_workspace_bytes"),
     *("forward_peak_bytes", "backward_peak_bytes", "unattributed_bytes", "input_bytes", "reserved_bytes"),
     *("temporaries_bytes", "activation_gradients_bytes", "workspace_bytes", "optimizer_state_bytes"),
     *("gradients_bytes", "weights_bytes", "kept_bytes"),
+    *estimate_words.SPARE,
 )
 """Columns that give way, in this order, where the names did and the line is too long still; then ratios do."""
+_RATIOS: Final = ("share", "coverage", "roof", "gain_share", "overlap")
 _MIN_NAME: Final = 24
 
 
@@ -99,13 +158,19 @@ def _columns(character: str) -> int:
 
 
 def _cell(column: str) -> Callable[[Any], str]:
-    if column in ("start_ns", "launch", "calls", "launches", "readings"):
+    if column in ("start_ns", "launch", "calls", "launches", "readings", "ranges") or column in estimate_words.COUNTS:
         return lambda value: "-" if value is None else f"{value:,}"
     if column.endswith("_ns"):
         return units.format_ns_short
+    if column in ("flop", "flop_per_s", "model_flop", "hardware_flop"):
+        return units.format_flop
     if column.endswith("_bytes"):
         return units.format_bytes
-    if column in ("share", "utilization", "effective_utilization", "coverage"):
+    if column == "bytes_per_s":
+        return lambda value: "-" if value is None else f"{units.format_bytes(value)}/s"
+    if column in estimate_words.RATIOS:
+        return units.format_ratio
+    if column in _RATIOS or column.startswith(("utilization", "effective_utilization")):
         return units.format_ratio
     return _plain
 

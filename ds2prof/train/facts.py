@@ -61,8 +61,18 @@ def run_header(
     }
 
 
-def sidecar(settings: Settings, device: Device, *, clock: Clock, folder: Path) -> Mapping[str, Any]:
-    """The fields of the sidecar beside the run's measurement; ``folder`` is the checkout, if it is one."""
+def sidecar(
+    settings: Settings, device: Device, *, clock: Clock, folder: Path, stretch: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """The fields of the sidecar beside the run's measurement.
+
+    Args:
+        settings: What was run.
+        device: Where.
+        clock: Started when the run was.
+        folder: The checkout, if it is one.
+        stretch: What the run log says of the window's iterations, whose FLOP are told.
+    """
     by_torch = settings.profiler == "torch"
     return {
         "tool": {"torch": "torch.profiler", "memory": "ds2prof memory"}.get(settings.profiler, "ds2prof train"),
@@ -80,9 +90,18 @@ def sidecar(settings: Settings, device: Device, *, clock: Clock, folder: Path) -
         "dur_ns": clock.elapsed_ns(),
         "exit_code": 0,
         "tag": settings.tag,
+        **(_work(stretch or {}) if by_torch else {}),
         **({"detail": settings.detail} if by_torch else {}),
         **({"durations": DETAIL_SLOWS} if settings.detail else {}),
     }
+
+
+def _work(stretch: Mapping[str, Any]) -> dict[str, Any]:
+    """The FLOP of the window's iterations on this rank; nothing where they were not counted."""
+    if "model_flop" not in stretch:
+        return {}
+    told = {name: stretch[name] for name in ("model_flop", "hardware_flop")}
+    return {"work": {"iterations": stretch["stop"] - stretch["first"], **told}}
 
 
 def versions(device: Device) -> dict[str, str | None]:

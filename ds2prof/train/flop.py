@@ -50,6 +50,41 @@ class CountedLayer(Protocol):
         """FLOP of the forward pass that gives ``frames``."""
 
 
+@dataclass(frozen=True)
+class StepFlop:
+    """FLOP of a step, forward and backward: the network's products; no loss, no optimizer, nothing twice.
+
+    Attributes:
+        model: Those of true frames, however they are computed: what MFU is taken of.
+        hardware: Those of the batch as it is laid out, padding and all.
+    """
+
+    model: int
+    hardware: int
+
+
+class CountedNetwork(Protocol):
+    """A network that knows what its passes compute, layer by layer."""
+
+    def flop(self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool) -> dict[str, int]:
+        """Layer -> FLOP of the forward pass."""
+
+    def backward_flop(
+        self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool
+    ) -> dict[str, int]:
+        """Layer -> FLOP of the backward pass."""
+
+
+def step_flop(network: CountedNetwork, frame_counts: Sequence[int], label_counts: Sequence[int]) -> StepFlop:
+    """FLOP of a step over one batch of utterances of these lengths: the forward pass and the exact backward pass."""
+    counts = (frame_counts, label_counts)
+    true, laid_out = (
+        sum(network.flop(*counts, padded=padded).values()) + sum(network.backward_flop(*counts, padded=padded).values())
+        for padded in (False, True)
+    )
+    return StepFlop(model=true, hardware=laid_out)
+
+
 def frames_of(counts: Sequence[int], *, padded: bool) -> Frames:
     """The frames of a batch with so many true frames for each utterance."""
     true = sum(counts)

@@ -6,9 +6,11 @@ cost is told and nothing else: its first line names the profiler, and no through
 ``run_bs<batch>.jsonl`` holds one JSON object a line, schema ``ds2prof-run/1``:
 
     {"schema": "ds2prof-run/1", "preset": ..., "batch_size": ..., ...}                                  first line
-    {"iteration": 0, "wall_ns": ..., "samples": ..., "audio_s": ..., "padded_s": ..., "loss": ..., "skipped": false}
+    {"iteration": 0, "wall_ns": ..., "samples": ..., "audio_s": ..., "padded_s": ..., "loss": ..., "skipped": false,
+     "model_flop": ..., "hardware_flop": ...}
     ...                                                                                   one line for each iteration
-    {"stretch": {"first": 5, "stop": 20, "wall_ns": ..., "samples": ..., "audio_s": ..., "padded_s": ...}}  last line
+    {"stretch": {"first": 5, "stop": 20, "wall_ns": ..., "samples": ..., "audio_s": ..., "padded_s": ...,
+                 "model_flop": ..., "hardware_flop": ...}}                                             last line
 
 First line: ``preset, batch_size, precision, device, device_name, parameters, seed, warmup, iterations, window,
 profiler, prepare_ns, start_ns, stop_ns, tool_version, torch_version, started_utc``. ``warmup`` is how many iterations
@@ -19,7 +21,8 @@ took to prepare, start and stop it lies outside of the stretch and is null witho
 An iteration: ``wall_ns`` is the host's time from its start to the start of the next one, or to the closing fence.
 The device is not waited for in between, so a single value says when the host was done, not the device. ``audio_s`` is
 speech, ``padded_s`` what was computed on, padding included. ``loss`` is null where it was not finite. ``skipped``
-says whether a bad loss kept the optimizer from its step.
+says whether a bad loss kept the optimizer from its step. ``model_flop`` are the FLOP of its true frames, forward and
+backward, ``hardware_flop`` those of the batches as they are laid out (:mod:`ds2prof.train.flop`), on this rank.
 
 The stretch, iterations ``first`` to ``stop - 1``, has a synchronization on both sides: throughput is taken from it.
 Its ``wall_ns`` is the exact sum of its iterations', for the clock is read once at each border.
@@ -30,8 +33,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +44,7 @@ from ds2prof.config import Window
 from ds2prof.measurements import written_whole
 from ds2prof.train.batches import Batch
 from ds2prof.train.device import Device
+from ds2prof.train.flop import CountedNetwork, step_flop
 from ds2prof.train.settings import iterations_text
 from ds2prof.units import MS_PER_S, NS_PER_S
 
@@ -57,6 +61,8 @@ class _Row:
     audio_ms: int = 0
     padded_ms: int = 0
     skipped: bool = False
+    lengths: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    """Frames and labels of the utterances of each batch."""
 
 
 class RunLog:
@@ -71,7 +77,12 @@ class RunLog:
     def __init__(self, device: Device, iterations: int, *, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._losses = device.host_buffer(iterations)
         self._clock_ns = clock_ns
+        self._network: CountedNetwork | None = None
         self._rows: list[_Row] = []
+
+    def count_flop(self, network: CountedNetwork) -> None:
+        """Has the rows tell the FLOP of each iteration too; they are worked out when the rows are asked for."""
+        self._network = network
 
     def begin(self) -> None:
         """An iteration starts, and so the one before it ends, unless a fence has ended it."""
@@ -96,6 +107,7 @@ class RunLog:
         row.samples += batch.samples
         row.audio_ms += batch.audio_ms
         row.padded_ms += batch.padded_ms
+        row.lengths.append((batch.frame_counts, batch.label_counts))
         self._losses[len(self._rows) - 1].copy_(loss.detach(), non_blocking=True)
 
     def skip(self) -> None:
@@ -117,6 +129,7 @@ class RunLog:
                 "padded_s": row.padded_ms / MS_PER_S,
                 "loss": loss if math.isfinite(loss) else None,
                 "skipped": row.skipped,
+                **self._flop([row]),
             }
             for number, (row, loss) in enumerate(zip(self._rows, self.losses(), strict=True))
         ]
@@ -131,6 +144,17 @@ class RunLog:
             "samples": sum(row.samples for row in rows),
             "audio_s": sum(row.audio_ms for row in rows) / MS_PER_S,
             "padded_s": sum(row.padded_ms for row in rows) / MS_PER_S,
+            **self._flop(rows),
+        }
+
+    def _flop(self, rows: Sequence[_Row]) -> dict[str, int]:
+        """The FLOP of iterations together; nothing where no network was named."""
+        if self._network is None:
+            return {}
+        steps = [step_flop(self._network, *lengths) for row in rows for lengths in row.lengths]
+        return {
+            "model_flop": sum(step.model for step in steps),
+            "hardware_flop": sum(step.hardware for step in steps),
         }
 
 

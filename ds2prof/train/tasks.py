@@ -6,6 +6,7 @@ takes, in their loss and in how a transcript is read off; that, and nothing else
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -28,6 +29,14 @@ class Network(Protocol):
 
     def parameter_count(self) -> int:
         """How many numbers are trained."""
+
+    def flop(self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool) -> dict[str, int]:
+        """Layer -> FLOP of the forward pass."""
+
+    def backward_flop(
+        self, frame_counts: Sequence[int], label_counts: Sequence[int], *, padded: bool
+    ) -> dict[str, int]:
+        """Layer -> FLOP of the backward pass."""
 
     def output_frames(self, frame_counts: tuple[int, ...]) -> list[int]:
         """How many frames come out of each utterance."""

@@ -13,6 +13,7 @@ from ds2prof.inject.nvtx_ranges import nvtx_ranges
 from ds2prof.train.batches import Batch, Batches
 from ds2prof.train.device import Device
 from ds2prof.train.distributed import Ranks, shared_network
+from ds2prof.train.flop import CountedNetwork
 from ds2prof.train.optimizers import make_optimizer
 from ds2prof.train.presets import PRESETS, Preset
 from ds2prof.train.ranges import Ranges
@@ -79,6 +80,10 @@ class Workload:
     def layers(self) -> dict[str, nn.Module]:
         """The network's layers by name."""
         return cast(Network, self.model).layers()
+
+    def counted(self) -> CountedNetwork:
+        """The network as that which knows what its passes compute."""
+        return cast(Network, self.model)
 
     def parameter_count(self) -> int:
         """How many numbers are trained."""
