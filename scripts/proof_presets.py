@@ -5,8 +5,8 @@
 
 For each preset one line: its parameters, the seconds of the run, and the iterations that its trace holds. Exits with
 1 if a run fails or a trace does not hold exactly iterations 1 to 3 and all seven phases, with 2 if there is no such
-preset. Utterances are one second long: the largest networks then take seconds a step on a host, and their traces, for
-which PyTorch keeps some 70 KB an operator there, fit into its memory.
+preset. Utterances are one second long: the largest networks then take seconds a step on a host, and what PyTorch's
+profiler makes of its memory (docs/TRAINING.md) stays within a few gigabytes.
 """
 
 from __future__ import annotations
