@@ -5,12 +5,14 @@
 
 For each preset one line: its parameters, the seconds of the run, and the iterations that its trace holds. Exits with
 1 if a run fails or a trace does not hold exactly iterations 1 to 3 and all seven phases, with 2 if there is no such
-preset. Utterances are two seconds long, so that the largest networks take seconds a step on a host.
+preset. Utterances are one second long: the largest networks then take seconds a step on a host, and what PyTorch's
+profiler makes of its memory (docs/TRAINING.md) stays within a few gigabytes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,8 +49,10 @@ def trained(name: str) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         trace = str(Path(folder) / "trace.json.gz")
         window = ("--profile-start", "1", "--profile-stop", "4", "--profiler", "torch", "--output", trace)
-        size = ("--batch-size", "2", "--frames", str(2_000 // PRESETS[name].features.frame_ms), "--labels", "12")
+        size = ("--batch-size", "2", "--frames", str(1_000 // PRESETS[name].features.frame_ms), "--labels", "12")
         done = python("train_profiling.py", "--preset", name, *size, *window)
+        if done.returncode < 0:
+            return f"ended by signal {-done.returncode}" + (", as when memory is out" if done.returncode == -9 else "")
         if done.returncode:
             return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
         iterations = [str(row["iteration"]) for row in rows(trace, "iteration")]
@@ -72,8 +76,14 @@ def parameters(name: str) -> str:
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A finished run of this Python in the checkout."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    """A finished run of this Python in the checkout.
+
+    What PyTorch's profiler keeps lies between freed gradients of the recurrent weights, so that the heap grows by
+    gigabytes; large blocks that are mapped one by one do not leave such holes (docs/TRAINING.md).
+    """
+    environ = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

@@ -278,6 +278,15 @@ def test_the_text_has_the_columns_beside_the_published_rows(monkeypatch: pytest.
     assert max(map(len, lines[table_ends:])) <= len(lines[2])
 
 
+def test_a_search_that_ran_out_of_time_does_not_call_its_last_size_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = measured(monkeypatch, fraction=0.001, batch_size=8).document
+    found = {"batch_size": 2, "ended": "the time for searching was up", "timed_out": True, "probes": []}
+    said = "the largest that fits, on the longest utterances: at least 2 (the time for searching was up)"
+    assert any(said in line for line in text_lines({**document, "search": {"largest": found}}))
+    found.update(ended="batch 3 does not fit", timed_out=False)
+    assert any("utterances: 2 (batch 3" in line for line in text_lines({**document, "search": {"largest": found}}))
+
+
 def test_our_parser_reads_the_form_of_deepmarks_own_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     document = measured(monkeypatch, fraction=0.001, batch_size=8).document
     file = tmp_path / "deepmark.log"

@@ -129,11 +129,13 @@ def _memory_lines(document: Mapping[str, Any]) -> list[str]:
 
 def _search_lines(kind: str, found: Mapping[str, Any]) -> list[str]:
     """A batch size that was looked for, and what was tried."""
-    size = "none" if found["batch_size"] is None else found["batch_size"]
+    size = "none" if found["batch_size"] is None else str(found["batch_size"])
+    if kind == "largest" and found["batch_size"] is not None and found["timed_out"]:
+        size = f"at least {size}"
     return ["", f"batch size that {_KINDS[kind]}: {size} ({found['ended']})", *map(probe_line, found["probes"])]
 
 
-_KINDS: Final = {"fastest": "is fastest", "largest": "is the largest that fits"}
+_KINDS: Final = {"fastest": "is fastest", "largest": "is the largest that fits, on the longest utterances"}
 
 
 def probe_line(probe: Mapping[str, Any]) -> str:
