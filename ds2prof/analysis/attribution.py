@@ -8,7 +8,7 @@ profile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -130,10 +130,20 @@ def launch_rows(work: Table, api: Table) -> IntArray:
     columns = ["correlation"]
     if work["process"].present.all() and api["process"].take(calls).present.all():
         columns.insert(0, "process")
-    codes, _ = combined([np.concatenate((api.ints(name)[calls], work.ints(name)[linked])) for name in columns])
+    codes = _codes([np.concatenate((api.ints(name)[calls], work.ints(name)[linked])) for name in columns])
     keys, wanted = codes[: len(calls)], codes[len(calls) :]
-    order = np.lexsort((api.ints("start_ns")[calls], keys))
-    position = np.minimum(np.searchsorted(keys[order], wanted), len(order) - 1)
-    first = order[position]
-    found[linked] = np.where(keys[first] == wanted, calls[first], -1)
+    latest_first = np.argsort(api.ints("start_ns")[calls], kind="stable")[::-1]
+    first = np.full(int(codes.max()) + 1, -1, dtype=np.int64)
+    first[keys[latest_first]] = calls[latest_first]  # of those with one key, what is written last stays
+    found[linked] = first[wanted]
     return found
+
+
+def _codes(columns: Sequence[IntArray]) -> IntArray:
+    """Codes from 0 on that are equal where all columns are; ids that lie close together stand for themselves."""
+    varying = [values for values in columns if int(values.min()) != int(values.max())]
+    if len(varying) == 1:
+        least, most = int(varying[0].min()), int(varying[0].max())
+        if most - least < 4 * len(varying[0]):
+            return varying[0] - least
+    return combined(columns)[0]

@@ -146,8 +146,9 @@ def _blocking(profile: Profile, classes: npt.NDArray[np.int8]) -> npt.NDArray[np
 def _overhead(profile: Profile, of: _Thread) -> tuple[Table, Table]:
     """(the profiler's own stretches, those of CUDA's loader and compiler) on the thread, or on none that is known."""
     table = profile.table("overhead")
-    anywhere = ~table["thread"].present & (~table["process"].present | (table.ints("process", null=-1) == of.process))
-    mine = (anywhere | _of_thread(table, of)) & table["start_ns"].present & table["dur_ns"].present
+    mine = table["start_ns"].present & table["dur_ns"].present
+    for column, number in (("process", of.process), ("thread", of.thread)):  # a place that is not told is anywhere
+        mine &= ~table[column].present | (table.ints(column, null=-1) == number)
     cudas = text_mask(table, "kind", *CUDA_OVERHEADS) | text_mask(table, "name", *CUDA_OVERHEADS)
     nobodys = text_mask(table, "kind", *NOBODYS_OVERHEADS) | text_mask(table, "name", *NOBODYS_OVERHEADS)
     return table.take(mine & ~cudas & ~nobodys), table.take(mine & cudas)
