@@ -152,12 +152,12 @@ _H100: Final = "NVIDIA H100 Tensor Core GPU architecture white paper"
 _H100_SHEET: Final = "NVIDIA data sheet of the H100"
 _H200: Final = "NVIDIA data sheet of the H200; clocks of the H100, whose rates it has"
 _GH200: Final = "NVIDIA data sheet of the GH200; clocks of the H100, whose rates it has"
-_B200: Final = "NVIDIA data sheets of HGX B200 and DGX B200, an eighth of each figure"
+_B200: Final = "NVIDIA data sheets of HGX B200 and DGX B200, an eighth of each figure; SMs and L2 as CUDA states them"
 _RTX_BLACKWELL: Final = "NVIDIA RTX Blackwell GPU architecture white paper"
 _CDNA2_SHEET: Final = (
     "AMD data sheets of the Instinct MI200 series; a device is one of the two dies of MI250 and MI250X"
 )
-_CDNA3_SHEET: Final = "AMD data sheets of the Instinct MI300X and MI325X"
+_CDNA3_SHEET: Final = "AMD data sheets of the Instinct MI300X and MI325X; the last cache is the Infinity Cache, by ROCm's GPU specifications"
 
 _A100_RATES: Final = {
     "fp32": 19.5,
@@ -268,7 +268,7 @@ PEAKS: Final[tuple[tuple[tuple[str, ...], DevicePeak], ...]] = (
     _row(["gh200 480gb"], 132, 1980, tensor_mhz=1830, per_sm=_GH100, gb_per_s=4000, l2_kib=51200, source=_GH200,
          sparse=True, published={"fp32": 67, "tensor_fp64": 67, "tensor_tf32": 494.5, "tensor_bf16": 989.5,
          "tensor_fp16": 989.5, "tensor_fp8": 1979, "tensor_int8": 1979}),
-    _row(["b200"], 148, 1980, tensor_mhz=1856, clocks="implied", per_sm=_GB100, gb_per_s=8000, l2_kib=None,
+    _row(["b200"], 148, 1980, tensor_mhz=1856, clocks="implied", per_sm=_GB100, gb_per_s=8000, l2_kib=129024,
          source=_B200, sparse=True, published={"fp32": 75, "tensor_tf32": 1125, "tensor_bf16": 2250,
          "tensor_fp16": 2250, "tensor_fp8": 4500, "tensor_int8": 4500, "tensor_fp4": 9000}),
     _row(["rtx 5080"], 84, 2617, base_mhz=2295, per_sm=_GB20X_GEFORCE, gb_per_s=960, l2_kib=65536,
@@ -288,9 +288,9 @@ PEAKS: Final[tuple[tuple[tuple[str, ...], DevicePeak], ...]] = (
     _row(["mi250x"], 110, 1700, per_sm=_CDNA2, gb_per_s=1638.4, l2_kib=8192, source=_CDNA2_SHEET,
          published={"fp32": 23.95, "fp64": 23.95, "tensor_fp64": 47.85, "tensor_fp32": 47.85, "tensor_bf16": 191.5,
          "tensor_fp16": 191.5, "tensor_int8": 191.5}),
-    _row(["mi300x", "mi300x vf"], 304, 2100, per_sm=_CDNA3, gb_per_s=5300, l2_kib=32768, source=_CDNA3_SHEET,
+    _row(["mi300x", "mi300x vf"], 304, 2100, per_sm=_CDNA3, gb_per_s=5300, l2_kib=262144, source=_CDNA3_SHEET,
          sparse=True, published=_MI300X_RATES),
-    _row(["mi325x", "mi325x vf"], 304, 2100, per_sm=_CDNA3, gb_per_s=6000, l2_kib=32768, source=_CDNA3_SHEET,
+    _row(["mi325x", "mi325x vf"], 304, 2100, per_sm=_CDNA3, gb_per_s=6000, l2_kib=262144, source=_CDNA3_SHEET,
          sparse=True, published=_MI300X_RATES),
 )
 # fmt: on

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ds2prof.analysis import intervals as intervals_module
 from ds2prof.analysis.intervals import (
     clipped,
     innermost,
@@ -91,6 +93,46 @@ def test_parents_are_the_innermost_containers():
     starts = np.array([0, 1, 2, 6, 20], dtype=np.int64)
     ends = np.array([10, 5, 4, 9, 30], dtype=np.int64)
     assert parents(starts, ends).tolist() == [-1, 0, 1, 0, -1]
+
+
+def parents_by_a_stack(starts, ends):
+    """The row of the innermost container of each interval, one after the other."""
+    found, stack = [-1] * len(starts), []
+    for row in sorted(range(len(starts)), key=lambda row: (starts[row], -ends[row], row)):
+        while stack and (ends[stack[-1]] < ends[row] or ends[stack[-1]] <= starts[row]):
+            stack.pop()
+        found[row] = stack[-1] if stack else -1
+        stack.append(row)
+    return found
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 48])
+@given(intervals=st.lists(EDGES, max_size=60))
+def test_parents_are_those_that_a_stack_finds_however_many_steps_are_tried_first(rounds, intervals):
+    starts, ends = arrays(intervals)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(intervals_module, "_ROUNDS", rounds)
+        assert parents(starts, ends).tolist() == parents_by_a_stack(starts.tolist(), ends.tolist())
+
+
+def test_parents_of_siblings_behind_a_steep_nesting_are_found():
+    depth, siblings = 300, 300
+    down = [(level, 2 * depth - level) for level in range(depth)]  # all end before the siblings begin
+    beside = [(2 * depth + 2 * place, 2 * depth + 2 * place + 1) for place in range(siblings)]
+    starts, ends = (np.array(side) for side in zip((-1, 10_000), *down, *beside, strict=True))
+    assert parents(starts, ends).tolist() == [-1, *range(depth), *([0] * siblings)]
+
+
+@given(INTERVALS, st.lists(st.integers(-5, 90), max_size=120), st.booleans())
+def test_innermost_is_the_last_to_begin_of_what_is_open(intervals, times, in_order):
+    starts, ends = arrays(intervals)
+    times = np.array(sorted(times) if in_order else times, dtype=np.int64) + BASE_NS
+    expected = []
+    for time in times.tolist():
+        open_now = [row for row in range(len(starts)) if starts[row] <= time < ends[row]]
+        # the last to begin; of those the shortest; of equals the later row is inside
+        expected.append(max(open_now, key=lambda row: (starts[row], -ends[row], row), default=-1))
+    assert innermost(starts, ends, times).tolist() == expected
 
 
 def test_innermost_finds_the_enclosing_interval_behind_closed_siblings():

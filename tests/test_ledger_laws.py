@@ -8,7 +8,7 @@ from fractions import Fraction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ds2prof.analysis import ledger, ledger_sets, waits
+from ds2prof.analysis import ledger, ledger_sets, ranks, totals, waits
 from ds2prof.analysis.belonging import belonging
 from ds2prof.analysis.ledger_account import account
 from ds2prof.errors import MissingDataError
@@ -338,6 +338,29 @@ def test_iterations_and_phases_share_the_ledger_out_and_sum_to_it(lists, per):
         for key in {*of_device, *wanted}:
             difference = abs(of_device.get(key, 0) - wanted[key])
             assert difference < 1 if key[1] in CAUSES[:3] and per == "phase" else difference == 0, key
+
+
+@fast
+@given(timelines())
+def test_the_ledger_the_totals_and_the_sums_of_a_rank_are_one_account(lists):
+    found = answered(lists)
+    if found is None:
+        return
+    one, answer = found
+    rows = {(row["device"], row["cause"]): row["dur_ns"] for row in answer.rows()}
+    summed = totals.totals(one).as_dict()["devices"]
+    assert {device for device, _ in rows} == {each["device"] for each in summed}
+    for each in summed:
+        causes = {cause: rows[each["device"], cause] for cause in CAUSES}
+        assert sum(causes.values()) == each["window_ns"]
+        assert causes["compute"] + causes["exposed_communication"] == each["window_busy_ns"]
+    if not lists["kernels"]:
+        return
+    for lane in ranks.lanes_of(one):
+        causes = {cause: rows[lane.device, cause] for cause in CAUSES}
+        for cause in ("compute", "exposed_communication", "exposed_copy"):
+            assert getattr(lane.sums, f"{cause}_ns") == causes.pop(cause)
+        assert lane.sums.idle_ns == sum(causes.values())
 
 
 @fast

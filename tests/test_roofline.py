@@ -96,9 +96,29 @@ def test_the_kernels_of_a_product_take_all_of_it_and_its_helpers_none():
         ("splitKreduce_kernel", 4_000, 1_000, 4),
     ]
     work = kernel_work(modelled(kernels, [("aten::mm", SQUARE, BF, 0, 10)]))
-    assert work.flop.tolist() == [0.0, 0.75 * GEMM_FLOP, 0.25 * GEMM_FLOP]
-    assert work.is_helper.tolist() == [True, False, False]
-    assert work.size_bytes.sum() == pytest.approx(GEMM_BYTES)
+    assert work.flop.tolist() == [0.0, GEMM_FLOP, 0.0]
+    assert work.is_helper.tolist() == [True, False, True]
+    assert work.size_bytes.tolist() == [0.0, GEMM_BYTES, 0.0]
+
+
+@pytest.mark.parametrize(
+    "helper",
+    [
+        "void splitKreduce_kernel<32, 16, int, float>(cublasSplitKParams<float>, float const*)",
+        "cask_cudnn::computeBOffsetsKernel(cask_cudnn::ComputeBOffsetsParams)",
+        "void cudnn::winograd_nonfused::winogradForwardData4x4<float, float>(cudnn::winograd_nonfused::WinogradDataP)",
+        "void fft2d_r2c_32x32<float, false, 1u, false>(float2*, float const*, int)",
+        "Cijk_S_GA_PostGSU8_VW4",
+    ],
+)
+def test_what_prepares_a_product_or_adds_up_its_parts_computes_none_of_it(helper):
+    work = kernel_work(modelled([(helper, 0, 1_000, 2), ("volta_sgemm_128x64_nn", 1_000, 1_000, 3)], ONE[1]))
+    assert work.flop.tolist() == [0.0, GEMM_FLOP]
+
+
+def test_a_kernel_that_is_all_of_a_product_takes_it_whatever_its_name():
+    work = kernel_work(modelled([("volta_scudnn_winograd_128x128_ldg1_ldg4_relu_tile148t_nt_v1", 0, 9, 2)], ONE[1]))
+    assert work.flop.tolist() == [GEMM_FLOP]
 
 
 def test_other_work_is_shared_out_by_time():

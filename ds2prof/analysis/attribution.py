@@ -130,20 +130,25 @@ def launch_rows(work: Table, api: Table) -> IntArray:
     columns = ["correlation"]
     if work["process"].present.all() and api["process"].take(calls).present.all():
         columns.insert(0, "process")
-    codes = _codes([np.concatenate((api.ints(name)[calls], work.ints(name)[linked])) for name in columns])
-    keys, wanted = codes[: len(calls)], codes[len(calls) :]
+    keys, wanted = _codes([(api.ints(name)[calls], work.ints(name)[linked]) for name in columns])
     latest_first = np.argsort(api.ints("start_ns")[calls], kind="stable")[::-1]
-    first = np.full(int(codes.max()) + 1, -1, dtype=np.int64)
+    first = np.full(max(int(keys.max()), int(wanted.max())) + 1, -1, dtype=np.int64)
     first[keys[latest_first]] = calls[latest_first]  # of those with one key, what is written last stays
     found[linked] = first[wanted]
     return found
 
 
-def _codes(columns: Sequence[IntArray]) -> IntArray:
-    """Codes from 0 on that are equal where all columns are; ids that lie close together stand for themselves."""
-    varying = [values for values in columns if int(values.min()) != int(values.max())]
+def _codes(columns: Sequence[tuple[IntArray, IntArray]]) -> tuple[IntArray, IntArray]:
+    """Codes from 0 on, of two tables' rows, that are equal where all columns are.
+
+    Ids that lie close together stand for themselves.
+    """
+    spans = [(min(int(a.min()), int(b.min())), max(int(a.max()), int(b.max()))) for a, b in columns]
+    varying = [place for place, (least, most) in enumerate(spans) if least != most]
     if len(varying) == 1:
-        least, most = int(varying[0].min()), int(varying[0].max())
-        if most - least < 4 * len(varying[0]):
-            return varying[0] - least
-    return combined(columns)[0]
+        (of_calls, of_work), (least, most) = columns[varying[0]], spans[varying[0]]
+        if most - least < 4 * (len(of_calls) + len(of_work)):
+            return of_calls - least, of_work - least
+    codes, _ = combined([np.concatenate(pair) for pair in columns])
+    count = len(columns[0][0])
+    return codes[:count], codes[count:]

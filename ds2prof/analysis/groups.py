@@ -11,7 +11,7 @@ from ds2prof.analysis.answers import ratio, ratios
 from ds2prof.analysis.intervals import FloatArray, rounded_to_sum, shares_ns, union_ns
 from ds2prof.analysis.totals import by_device
 from ds2prof.analysis.windows import ends_ns
-from ds2prof.tables import Column, IntArray, Table
+from ds2prof.tables import Column, IntArray, Profile, Table
 
 
 def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
@@ -26,6 +26,11 @@ def device_shares_ns(kernels: Table) -> tuple[FloatArray, int] | None:
         shares[rows] = shares_ns(starts[rows], ends[rows])
         busy_ns += union_ns(starts[rows], ends[rows])
     return shares, busy_ns
+
+
+def kernel_shares_ns(profile: Profile) -> tuple[FloatArray, int] | None:
+    """:func:`device_shares_ns` of all kernels of a profile, worked out once."""
+    return profile.derived("shares of kernels", lambda: device_shares_ns(profile.table("kernels")))
 
 
 def combined(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:

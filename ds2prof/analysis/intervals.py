@@ -16,6 +16,7 @@ from ds2prof.tables import IntArray
 
 FloatArray = npt.NDArray[np.float64]
 _PART_ROWS: Final = 1 << 17
+_ROUNDS: Final = 48
 
 
 def merged(start_ns: IntArray, end_ns: IntArray) -> tuple[IntArray, IntArray]:
@@ -80,6 +81,19 @@ def _cuts(start_ns: IntArray, end_ns: IntArray) -> list[int]:
 
 
 def _shares_of(start_ns: IntArray, end_ns: IntArray) -> FloatArray:
+    """:func:`shares_ns` of intervals in order of their starts; what overlaps nothing is its own share."""
+    count = len(start_ns)
+    alone = np.ones(count, dtype=np.bool_)
+    alone[1:] = start_ns[1:] >= np.maximum.accumulate(end_ns)[:-1]
+    alone[:-1] &= alone[1:] | (end_ns[:-1] <= start_ns[1:])
+    found = (end_ns - start_ns).astype(np.float64)
+    if not alone.all():
+        crowded = np.flatnonzero(~alone)
+        found[crowded] = _shared(start_ns[crowded], end_ns[crowded])
+    return found
+
+
+def _shared(start_ns: IntArray, end_ns: IntArray) -> FloatArray:
     count = len(start_ns)
     times = np.concatenate((start_ns, end_ns))
     order = np.argsort(times, kind="stable")
@@ -147,26 +161,63 @@ def parents(start_ns: IntArray, end_ns: IntArray) -> IntArray:
     Of two equal intervals the earlier row is the parent. Intervals that overlap without nesting are siblings.
     """
     order = np.lexsort((-end_ns, start_ns))
+    ends = end_ns[order]
+    place = _last_reaching(ends, np.maximum(ends, start_ns[order] + 1))
     found = np.full(len(start_ns), -1, dtype=np.int64)
-    rows: list[int] = []
-    ends: list[int] = []
-    for row, start, end in zip(order.tolist(), start_ns[order].tolist(), end_ns[order].tolist(), strict=True):
-        # What ended before this one starts, or ends before it does, contains nothing that comes later and is not in it.
-        while ends and (ends[-1] < end or ends[-1] <= start):
-            rows.pop()
-            ends.pop()
-        if rows:
-            found[row] = rows[-1]
-        rows.append(row)
-        ends.append(end)
+    found[order] = np.where(place >= 0, order[place], -1)
+    return found
+
+
+def _last_reaching(ends: IntArray, wanted: IntArray) -> IntArray:
+    """For each place, the last one before it whose end reaches what is wanted there; -1 for none.
+
+    ``wanted`` exceeds all starts so far and is no less than the end. Each place looks at the one before it, then on from
+    what that one has reached by then: siblings take the logarithm of their number. What such steps do not find soon (a
+    steep nesting just passed) a stack does.
+    """
+    found = np.arange(-1, len(ends) - 1)
+    open_places = np.flatnonzero(found >= 0)
+    for _ in range(_ROUNDS):
+        before = found[open_places]
+        short = ends[before] < wanted[open_places]
+        open_places, before = open_places[short], before[short]
+        if not len(open_places):
+            return found
+        # What lies between ``before`` and the place that it has reached falls short of what is wanted there, and so here.
+        found[open_places] = found[before]
+        open_places = open_places[found[open_places] >= 0]
+    return _last_reaching_by_stack(ends, wanted)
+
+
+def _last_reaching_by_stack(ends: IntArray, wanted: IntArray) -> IntArray:
+    found = np.full(len(ends), -1, dtype=np.int64)
+    stack: list[tuple[int, int]] = []
+    for place, (end, least) in enumerate(zip(ends.tolist(), wanted.tolist(), strict=True)):
+        while stack and stack[-1][0] < least:
+            stack.pop()
+        if stack:
+            found[place] = stack[-1][1]
+        stack.append((end, place))
     return found
 
 
 def innermost(start_ns: IntArray, end_ns: IntArray, times_ns: IntArray) -> IntArray:
     """For each time, the row of the interval that is open then and began last; -1 where none is open.
 
-    Work is (intervals + times) times the depth of nesting.
+    Work is intervals times the depth of nesting, and a search for each time; times in order are not searched.
     """
+    if len(times_ns) <= 2 * len(start_ns):
+        return _innermost_by_search(start_ns, end_ns, times_ns)
+    edges = _edges(start_ns, end_ns)
+    states = np.concatenate(([-1], _innermost_by_search(start_ns, end_ns, edges)))  # from each edge to the next
+    if bool((times_ns[1:] < times_ns[:-1]).any()):
+        return np.asarray(states[np.searchsorted(edges, times_ns, side="right")])
+    first = np.searchsorted(times_ns, edges)
+    return np.repeat(states, np.diff(first, prepend=0, append=len(times_ns)))
+
+
+def _innermost_by_search(start_ns: IntArray, end_ns: IntArray, times_ns: IntArray) -> IntArray:
+    """:func:`innermost`, from each time's last start outwards; work is (intervals + times) times the depth."""
     found = np.full(len(times_ns), -1, dtype=np.int64)
     if not len(start_ns):
         return found

@@ -9,7 +9,7 @@ import numpy as np
 
 from ds2prof.analysis import rates
 from ds2prof.analysis.answers import Answer
-from ds2prof.analysis.groups import combined, device_shares_ns, sorted_columns, summed, time_columns
+from ds2prof.analysis.groups import combined, kernel_shares_ns, sorted_columns, summed, time_columns
 from ds2prof.analysis.intervals import FloatArray, self_shares_ns, union_ns
 from ds2prof.analysis.totals import launches
 from ds2prof.analysis.windows import ends_ns
@@ -43,7 +43,7 @@ def kernel_times(profile: Profile, by: str = "name") -> Answer:
         raise MissingDataError(
             f"{profile.meta.file}: no kernels in this file; was the window open while work was launched?"
         )
-    shares = device_shares_ns(kernels)
+    shares = kernel_shares_ns(profile)
     notes = rates.notes(profile) + (() if launches(kernels) == len(kernels) else (_SUMS_NOTE,))
     if by == "launch":
         return Answer(by, _launch_columns(profile, shares), notes)

@@ -11,7 +11,7 @@ from ds2prof.analysis import derived, rates
 from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.attribution import launches, ranges_of_kind
 from ds2prof.analysis.belonging import Belonging, belonging, is_told, labels, ordered_keys
-from ds2prof.analysis.groups import combined, device_shares_ns, known_sums, summed, time_columns
+from ds2prof.analysis.groups import combined, kernel_shares_ns, known_sums, summed, time_columns
 from ds2prof.analysis.intervals import self_shares_ns, union_ns
 from ds2prof.analysis.steps import whole_steps
 from ds2prof.analysis.windows import ends_ns, text_mask, timed
@@ -53,7 +53,7 @@ def range_times(profile: Profile, by: str) -> Answer:
     count = len(keys) + 1
     columns: dict[str, Sequence[Any]] = {by: [*labels(keys, by), OUTSIDE]}
     columns["calls"] = np.bincount(found.kernels, minlength=count).tolist()
-    columns.update(time_columns(found.kernels, count, durations=kernels["dur_ns"], shares=device_shares_ns(kernels)))
+    columns.update(time_columns(found.kernels, count, durations=kernels["dur_ns"], shares=kernel_shares_ns(profile)))
     columns["copy_dur_ns"] = known_sums(found.copies, copies["dur_ns"], count)
     columns["host_dur_ns"] = [*_host_ns(profile, found, by), None]
     if by == "iteration":
@@ -123,7 +123,7 @@ def _told_answer(profile: Profile, by: str) -> Answer:
     keys, codes = found.keys, found.kernels
     calls = summed(codes, kernels.ints("calls", null=1) if "calls" in kernels else np.ones_like(codes), len(keys) + 1)
     columns: dict[str, Sequence[Any]] = {by: [*labels(keys, by), OUTSIDE], "calls": calls.tolist()}
-    shares = device_shares_ns(kernels)
+    shares = kernel_shares_ns(profile)
     columns.update(time_columns(codes, len(keys) + 1, durations=kernels["dur_ns"], shares=shares))
     columns.update(rates.grouped(profile, codes, len(keys) + 1))
     if not columns["calls"][-1]:

@@ -43,6 +43,10 @@ class TimeWindow:
 
 def time_window(profile: Profile) -> TimeWindow | None:
     """The most trustworthy window that the profile holds; None where launches were replayed or nothing has a time."""
+    return profile.derived("time window", lambda: _time_window(profile))
+
+
+def _time_window(profile: Profile) -> TimeWindow | None:
     profile.require(*TABLES)
     if profile.meta.times != "real":
         return None
@@ -61,9 +65,8 @@ def ends_ns(table: Table) -> IntArray:
 def text_mask(table: Table, column: str, *texts: str) -> BoolArray:
     """Mask of the rows whose text is one of ``texts``."""
     found = table[column]
-    categories = found.categories or ()
-    codes = [code for code, text in enumerate(categories) if text in texts]
-    return np.isin(found.values, codes)
+    is_one = np.array([*(text in texts for text in found.categories or ()), False])  # a null is the last one's code, -1
+    return np.asarray(is_one[found.values], dtype=np.bool_)
 
 
 def timed(table: Table) -> Table:

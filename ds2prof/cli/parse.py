@@ -43,7 +43,7 @@ BY: Final = (
     "ledger",
     "wait",
     *RUN_KEYS,
-    *("occupancy", "latency", "queue", "bandwidth", "wave", "allocation", "path", "energy"),
+    *("occupancy", "latency", "queue", "bandwidth", "wave", "allocation", "path", "energy", "bound"),
 )
 PER: Final = ("iteration", "phase")
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")

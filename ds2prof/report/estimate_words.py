@@ -14,6 +14,7 @@ TITLES: Final[Mapping[str, str]] = {
     "allocation": "Memory over time: how high each allocator's stood",
     "path": "The critical path: what the length of the steps is made of",
     "energy": "Power and energy by device",
+    "bound": "Without counters: the least that kernels used of the chip, by name",
 }
 LABELS: Final[Mapping[str, str]] = {
     "length_ns": "length",
@@ -50,16 +51,26 @@ LABELS: Final[Mapping[str, str]] = {
     "busy_watt": "busy (W)",
     "idle_watt": "idle (W)",
     "covered_ns": "covered",
+    "min_tensor_utilization": "tensor >=",
+    "min_flop_utilization": "FLOP >=",
+    "min_dram_utilization": "DRAM >=",
+    "min_dram_bytes": "DRAM bytes >=",
+    "est_dram_utilization": "est. DRAM",
+    "flop_coverage": "FLOP known",
+    "dram_coverage": "DRAM known",
 }
 SPARE: Final = (
     *(f"{what}_{measure}_ns" for measure in ("std", "min", "median", "max") for what in ("kernel", "launch", "queue")),
     *("peak_start_ns", "small_dur_ns", "kind", "resident_blocks", "last_wave_empty", "call"),
+    *("dram_coverage", "flop_coverage", "min_dram_bytes", "est_dram_utilization"),
 )
 """Columns that give way where the line is too long."""
 RATIOS: Final = frozenset(
     (
         *("gpu_compute_utilization", "est_sm_efficiency", "est_achieved_occupancy"),
         *("theoretical_occupancy", "last_wave_empty", "tail_loss"),
+        *("min_tensor_utilization", "min_flop_utilization", "min_dram_utilization", "est_dram_utilization"),
+        *("flop_coverage", "dram_coverage"),
     )
 )
 COUNTS: Final = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 from textwrap import wrap
 from typing import Any, Final
 
@@ -66,12 +67,68 @@ def _part(totals: Mapping[str, Any], name: str) -> str:
 def _section(answer: Answer, *, top: int, width: int) -> str:
     title = _TITLES.get(answer.by, f"Core utilization by {answer.by}, matched and extrapolated launches together")
     shown = Answer(answer.by, _plain(answer), answer.notes).head(top)
-    lines = [title, text.table(shown, width=width, ratios=[name for name in shown.columns if _is_ratio(name)])]
+    lines = [title, *(_reasoned(shown, width) if answer.by == "unmatched" else _fitted(shown, width))]
     if len(answer) > top:
         lines.append(f"... {len(answer) - top:,} more; --top {len(answer)} shows all")
     for note in (*answer.notes, *_metrics(answer)):
         lines += _folded(f"note: {note}", width)
     return "\n".join(lines)
+
+
+def _fitted(answer: Answer, width: int) -> list[str]:
+    """The table, without the columns that can be spared where it is too wide: a bound never stands without the other."""
+    hidden: list[str] = []
+    lines = _table(answer, width)
+    for names in _spared(answer):
+        if not _is_too_wide(lines, width):
+            break
+        hidden += names
+        kept = {name: values for name, values in answer.columns.items() if name not in hidden}
+        lines = _table(Answer(answer.by, kept, answer.notes), width)
+    if hidden:
+        lines += _folded(f"hidden: {', '.join(hidden)} (widen the terminal, or --format csv)", width)
+    return lines
+
+
+def _table(answer: Answer, width: int) -> list[str]:
+    ratios = [name for name in answer.columns if _is_ratio(name)]
+    return text.table(answer, width=width, ratios=ratios).split("\n")
+
+
+def _is_too_wide(lines: Sequence[str], width: int) -> bool:
+    """Whether a table had to hide a column, or is still too wide."""
+    return lines[-1].startswith("hidden: ") or any(text.display_width(line) > width for line in lines)
+
+
+def _spared(answer: Answer) -> list[list[str]]:
+    """The columns that can be done without, those that give way together, the first to give way first."""
+    bounds = [[name[: -len("_low")], name] for name in answer.columns if name.endswith("_low")]
+    effective = [name for name in answer.columns if name.endswith("_effective")]
+    groups = [
+        ["effective low", "effective high"],
+        ["excl_ns"],
+        ["matched", "extrapolated"],
+        effective,
+        ["launches"],
+        ["effective_utilization"],
+        *([f"{pipe}_low", f"{pipe}_high"] for pipe, _ in reversed(bounds)),
+        ["calls"],
+    ]
+    shown = ([name for name in group if name in answer.columns] for group in groups)
+    return [group for group in shown if group]
+
+
+def _reasoned(answer: Answer, width: int) -> list[str]:
+    """The table of what did not match; its reasons as letters that are explained below it where they do not fit."""
+    lines = _table(answer, width)
+    if not _is_too_wide(lines, width):
+        return lines
+    letter_of: dict[str, str] = {}
+    for reason in answer.columns["reason"]:
+        letter_of.setdefault(reason, ascii_lowercase[len(letter_of)])
+    letters = [letter_of[reason] for reason in answer.columns["reason"]]
+    lines = _table(Answer(answer.by, {**answer.columns, "reason": letters}, answer.notes), width)
+    return lines + [line for reason, letter in letter_of.items() for line in _folded(f"{letter}: {reason}", width)]
 
 
 def _is_ratio(name: str) -> bool:

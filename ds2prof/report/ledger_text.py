@@ -31,8 +31,13 @@ def shown(answer: Answer) -> Answer:
 
 
 def ratios(answer: Answer) -> list[str]:
-    """The columns of an answer for a terminal that are shares: the causes, where they are columns."""
-    return [name for name in answer.columns if name in CAUSES]
+    """The columns of an answer for a terminal that are shares: the ledger's causes, where they are columns."""
+    return [name for name in answer.columns if name in CAUSES] if answer.by == ledger.BY else []
+
+
+def weights(answer: Answer) -> list[int] | None:
+    """What each row of such an answer counts: its time; None for any other answer."""
+    return [dur_ns or 0 for dur_ns in answer.columns["dur_ns"]] if ratios(answer) else None
 
 
 def _rows_of_something(answer: Answer) -> dict[str, Any]:

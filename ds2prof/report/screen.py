@@ -280,9 +280,11 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
         title = f"{what} as the file has them, each row the sum of its calls"
     if answer.by == "core" and "readings" in answer.columns:
         title = "Effective utilization: share of each pipe's own peak, sampled over real time"
+    seen = answer.head(top)
+    ratios = [*questions.pipes(seen), *ledger_text.ratios(seen)]
     lines = [
         *_folded([title], width),
-        text.table(answer.head(top), width=width, ratios=[*questions.pipes(answer), *ledger_text.ratios(answer)]),
+        text.table(seen, width=width, ratios=ratios, weights=ledger_text.weights(seen)),
     ]
     rest = _rest(answer, top)
     if rest:

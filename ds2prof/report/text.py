@@ -183,12 +183,13 @@ def _plain(value: Any) -> str:
     return cleaned(str(value))
 
 
-def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
+def table(answer: Answer, *, width: int, ratios: Sequence[str] = (), weights: Sequence[float] | None = None) -> str:
     """The rows as lines of at most ``width`` columns where that is possible, a heading and a rule above them.
 
     ``ratios`` names further columns that hold ratios (pipes). Where the terminal is too narrow for all columns, those
-    that can be done without and then the ratios with the lowest values give way, and a last line names them. Columns
-    without any value are left out, save the key.
+    that can be done without and then the ratios with the lowest values give way, and a last line names them: those
+    whose largest is lowest, or with ``weights`` of the rows those whose sum is. Columns without any value are left
+    out, save the key.
     """
     shown = {
         name: values
@@ -205,9 +206,9 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
         cells[answer.by] = [nothing if cell == "-" else cell for cell in cells[answer.by]]
     widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
     _give_way(widths, width)
-    hidden = _spared(widths, width)
+    hidden = _spared({name: taken for name, taken in widths.items() if name not in ratios}, _excess(widths, width))
     kept = {name: taken for name, taken in widths.items() if name not in hidden}
-    hidden += _hidden(kept, width, [(name, shown[name]) for name in ratios if name in shown])
+    hidden += _hidden(kept, width, [(name, _greatest(shown[name], weights)) for name in ratios if name in shown])
     for name in hidden:
         del cells[name], widths[name]
     texts = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
@@ -225,11 +226,24 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def _hidden(widths: Mapping[str, int], width: int, ratios: Sequence[tuple[str, Sequence[Any]]]) -> list[str]:
-    """Which ratio columns give way so that the line fits: those whose largest value is lowest, in their own order."""
-    excess = sum(widths.values()) + 2 * (len(widths) - 1) - width
+def _excess(widths: Mapping[str, int], width: int) -> int:
+    """How many columns the line is too long."""
+    return sum(widths.values()) + 2 * (len(widths) - 1) - width
+
+
+def _greatest(values: Sequence[float | None], weights: Sequence[float] | None) -> float:
+    """How much a column of ratios has to say: its largest value, or the sum of all of them by weight."""
+    known = [value or 0.0 for value in values]
+    if weights is None:
+        return max(known, default=0.0)
+    return sum(value * weight for value, weight in zip(known, weights, strict=True))
+
+
+def _hidden(widths: Mapping[str, int], width: int, ratios: Sequence[tuple[str, float]]) -> list[str]:
+    """Which ratio columns give way so that the line fits: those that have least to say, in their own order."""
+    excess = _excess(widths, width)
     chosen = set()
-    for name, _ in sorted(ratios, key=lambda item: max(value or 0.0 for value in item[1])):
+    for name, _ in sorted(ratios, key=lambda item: item[1]):
         if excess <= 0:
             break
         excess -= widths[name] + 2
@@ -237,9 +251,8 @@ def _hidden(widths: Mapping[str, int], width: int, ratios: Sequence[tuple[str, S
     return [name for name, _ in ratios if name in chosen]
 
 
-def _spared(widths: Mapping[str, int], width: int) -> list[str]:
+def _spared(widths: Mapping[str, int], excess: int) -> list[str]:
     """Which of the columns that can be done without give way so that the line fits."""
-    excess = sum(widths.values()) + 2 * (len(widths) - 1) - width
     chosen = []
     for name in _SPARE:
         if excess > 0 and name in widths:

@@ -12,6 +12,7 @@ from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.estimates import (
     allocations,
     bandwidth,
+    bound_table,
     critical_path,
     energy,
     latencies,
@@ -30,11 +31,12 @@ _ANSWERS: Final[Mapping[str, Callable[[Profile], Answer]]] = {
     allocations.BY: allocations.allocation_table,
     critical_path.BY: critical_path.path_table,
     energy.BY: energy.energy_table,
+    bound_table.BY: bound_table.bound_table,
 }
 KEYS: Final = tuple(_ANSWERS)
 TABLES_OF: Final[Mapping[str, tuple[str, ...]]] = {
     module.BY: module.TABLES
-    for module in (occupancy, latencies, queue_depth, bandwidth, waves, allocations, critical_path, energy)
+    for module in (occupancy, latencies, queue_depth, bandwidth, waves, allocations, critical_path, energy, bound_table)
 }
 """Key -> the tables that its answer is made from."""
 

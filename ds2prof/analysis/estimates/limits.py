@@ -1,7 +1,8 @@
 """How many blocks of a kernel fit on one SM at once: the CUDA occupancy rules, over arrays of launches.
 
 The limits of each compute capability are those of the table of technical specifications in NVIDIA's CUDA C++
-Programming Guide; how registers and shared memory are rounded is what ``cuda_occupancy.h`` of the CUDA toolkit does.
+Programming Guide, and from 6.0 on also those of ``cuda::arch_traits`` in NVIDIA's CCCL; how registers and shared memory
+are rounded, and in how many parts an SM has its registers, is what ``cuda_occupancy.h`` of the CUDA toolkit does.
 A capability that is not in the table has no limits here, never those of the nearest one.
 """
 
@@ -66,10 +67,12 @@ LIMITS: Final[Mapping[str, SmLimits]] = {
     "8.0": _from_ampere(64, 32, 164),
     "8.6": _from_ampere(48, 16, 100),
     "8.7": _from_ampere(48, 16, 164),
+    "8.8": _from_ampere(48, 16, 100),
     "8.9": _from_ampere(48, 24, 100),
     "9.0": _from_ampere(64, 32, 228),
     "10.0": _from_ampere(64, 32, 228),
     "10.3": _from_ampere(64, 32, 228),
+    "11.0": _from_ampere(48, 24, 228),
     "12.0": _from_ampere(48, 24, 100),
     "12.1": _from_ampere(48, 24, 100),
 }

@@ -282,8 +282,8 @@ def totals(joined: Joined) -> dict[str, Any]:
     unknown = shares[1] - parts[0] - parts[1]
     whole = rounded_to_sum(np.array([parts[0], parts[1], max(unknown, 0.0)]), shares[1]).tolist()
     found.update(zip(("matched_ns", "extrapolated_ns", "unmatched_ns"), whole, strict=True))
-    found["coverage"] = ratio(whole[0], shares[1])
-    found["extrapolated"] = ratio(whole[1], shares[1])
+    for name, part_ns in zip(("matched", "extrapolated", "coverage"), (*whole[:2], whole[0] + whole[1]), strict=True):
+        found[name] = ratio(part_ns, shares[1])
     found["counters_used"] = int(joined.used.sum())
     found["clocks"] = [{"device": each.device, **each.clock.as_dict()} for each in joined.devices]
     return found

@@ -23,9 +23,18 @@ from ds2prof.kernel_names import kernel_class
 from ds2prof.tables import BoolArray, IntArray, Profile, Table
 
 TABLES: Final = ("kernels", "copies", "counters", "devices", "api", "ops", "ranges")
+HOW: Final = (
+    "record shapes (torch.profiler with record_shapes; train_profiling.py --profiler torch --detail), or counters: "
+    "'ds2prof metrics plan --want roofline'"
+)
 Source = Literal["counters", "model"]
 NO_KIND: Final = -1
 _MAIN_CLASSES: Final = ("gemm", "convolution", "recurrent")
+_HELPER_NAMES: Final = re.compile(
+    r"split_?k_?reduce|_postgsu\d|computeb?offsets|generatewinogradtiles|winograd[a-z]*(data|filter|output|delta)\d"
+    r"|fft[12]d_(r2c|c2r)|flip_filter|epilogue::impl"
+)
+"""Kernels of a product's own classes that only prepare it or add up its parts."""
 _TF32_NAMES: Final = re.compile(r"tf32|s1688(gemm|fprop|dgrad|wgrad)|nvjet_")
 _DMMA_NAMES: Final = re.compile(r"d884|d16816|dmma|cijk_")
 _OPAQUE: Final = re.compile(r"OpaqueType<(1|2|4|8|16)u?>")
@@ -95,7 +104,7 @@ def _modelled(profile: Profile) -> KernelWork:
     known[known] = works.flop[claims[known]] >= 0
     names = kernels["name"]
     distinct = list(names.categories or ())
-    classes = np.array([kernel_class(name) in _MAIN_CLASSES for name in distinct] + [False], dtype=np.bool_)
+    classes = np.array([_computes_product(name) for name in distinct] + [False], dtype=np.bool_)
     family_is_product = np.array(
         [work is not None and work.family in PRODUCTS for work in works.works] + [False], dtype=np.bool_
     )
@@ -114,6 +123,10 @@ def _modelled(profile: Profile) -> KernelWork:
     helper = np.zeros(len(kernels), dtype=np.bool_)
     helper[rows[~takes]] = True
     return KernelWork("model", flop, size_bytes, kind, kinds, helper, works=works)
+
+
+def _computes_product(name: str) -> bool:
+    return kernel_class(name) in _MAIN_CLASSES and _HELPER_NAMES.search(name.lower()) is None
 
 
 def _parts(kernels: Table, rows: IntArray, place: IntArray, takes: BoolArray, count: int) -> FloatArray:

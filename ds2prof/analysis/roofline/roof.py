@@ -74,6 +74,13 @@ def device_peaks(profile: Profile) -> Mapping[int | None, DevicePeak | None]:
     return found
 
 
+def peak_on(peaks: Mapping[int | None, DevicePeak | None], device: int | None) -> DevicePeak | None:
+    """The peak of a device among :func:`device_peaks`; a number that is not among them means the only one there is."""
+    if device in peaks:
+        return peaks[device]
+    return next(iter(peaks.values())) if len(peaks) == 1 else None
+
+
 def rate_of(peak: DevicePeak, kind: str, *, clock_hz: float | None = None) -> tuple[str, float] | None:
     """(the kind that runs it, its dense peak rate) on a device; None where it has no peak for it."""
     for each in (kind, *FALLBACKS.get(kind, ())):
@@ -90,7 +97,7 @@ def _kernel_roofs(profile: Profile) -> KernelRoofs:
     notes: list[str] = []
     peaks = device_peaks(profile)
     for device, rows in by_device(kernels, Table("copies")):
-        peak = peaks.get(device) if device in peaks else next(iter(peaks.values()), None) if len(peaks) == 1 else None
+        peak = peak_on(peaks, device)
         compute_ns[rows] = _compute_ns(work, peak, rows)
         memory_ns[rows] = _memory_ns(work, peak, rows)
         notes += _peak_notes(profile, work, peak, device, rows)

@@ -26,10 +26,6 @@ GAIN: Final = "gain"
 KEYS: Final = (ROOFLINE, GAIN)
 _RANGES: Final = ("layer", "phase")
 _NAMES: Final = ("name", "class")
-HOW: Final = (
-    "record shapes (torch.profiler with record_shapes; train_profiling.py --profiler torch --detail), or counters: "
-    "'ds2prof metrics plan --want roofline'"
-)
 
 
 def answer(profile: Profile, by: str) -> Answer:
@@ -103,7 +99,9 @@ def _require_work(profile: Profile) -> None:
             f"{profile.meta.file}: no kernels in this file; was the window open while work was launched?"
         )
     if np.isnan(kernels.kernel_work(profile).flop).all() and np.isnan(kernels.kernel_work(profile).size_bytes).all():
-        raise MissingDataError(f"{profile.meta.file}: neither shapes nor counters that tell the kernels' work; {HOW}")
+        raise MissingDataError(
+            f"{profile.meta.file}: neither shapes nor counters that tell the kernels' work; {kernels.HOW}"
+        )
 
 
 def _groups(profile: Profile, key: str) -> tuple[IntArray, Mapping[str, Sequence[Any]]]:
@@ -267,7 +265,7 @@ def _operators(profile: Profile) -> Answer:
     ops, works = profile.table("ops"), operator_work(profile)
     known = works.flop >= 0
     if not known.any():
-        raise MissingDataError(f"{profile.meta.file}: no operator with recorded shapes in this file; {HOW}")
+        raise MissingDataError(f"{profile.meta.file}: no operator with recorded shapes in this file; {kernels.HOW}")
     rows = works.rows[known]
     names = ops["name"].take(rows)
     used, codes = np.unique(names.values, return_inverse=True)
