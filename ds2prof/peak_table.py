@@ -150,14 +150,14 @@ _L40: Final = "NVIDIA data sheet and product brief of the L40"
 _L40S: Final = "NVIDIA data sheet of the L40S"
 _H100: Final = "NVIDIA H100 Tensor Core GPU architecture white paper"
 _H100_SHEET: Final = "NVIDIA data sheet of the H100"
-_H200: Final = "NVIDIA data sheet of the H200; clocks of the H100, whose rates it has"
+_H200: Final = "NVIDIA data sheet of the H200; clocks of the H100, whose rates it has; SMs and L2 as CUDA states them"
 _GH200: Final = "NVIDIA data sheet of the GH200; clocks of the H100, whose rates it has"
 _B200: Final = "NVIDIA data sheets of HGX B200 and DGX B200, an eighth of each figure; SMs and L2 as CUDA states them"
 _RTX_BLACKWELL: Final = "NVIDIA RTX Blackwell GPU architecture white paper"
 _CDNA2_SHEET: Final = (
     "AMD data sheets of the Instinct MI200 series; a device is one of the two dies of MI250 and MI250X"
 )
-_CDNA3_SHEET: Final = "AMD data sheets of the Instinct MI300X and MI325X; the last cache is the Infinity Cache, by ROCm's GPU specifications"
+_CDNA3_SHEET: Final = "AMD data sheets of the Instinct MI300X and MI325X; their last cache by ROCm's GPU specifications"
 
 _A100_RATES: Final = {
     "fp32": 19.5,
@@ -262,10 +262,10 @@ PEAKS: Final[tuple[tuple[tuple[str, ...], DevicePeak], ...]] = (
          source=_H100_SHEET, sparse=True, published={"fp32": 60, "fp64": 30, "tensor_fp64": 60,
          "tensor_tf32": 417.5, "tensor_bf16": 835.5, "tensor_fp16": 835.5, "tensor_fp8": 1670.5,
          "tensor_int8": 1670.5}),
-    _row(["h200"], 132, 1980, tensor_mhz=1830, per_sm=_GH100, gb_per_s=4800, l2_kib=51200, source=_H200,
+    _row(["h200"], 132, 1980, tensor_mhz=1830, per_sm=_GH100, gb_per_s=4800, l2_kib=61440, source=_H200,
          sparse=True, published={"fp32": 67, "tensor_fp64": 67, "tensor_tf32": 494.5, "tensor_bf16": 989.5,
          "tensor_fp16": 989.5, "tensor_fp8": 1979, "tensor_int8": 1979}),
-    _row(["gh200 480gb"], 132, 1980, tensor_mhz=1830, per_sm=_GH100, gb_per_s=4000, l2_kib=51200, source=_GH200,
+    _row(["gh200 480gb"], 132, 1980, tensor_mhz=1830, per_sm=_GH100, gb_per_s=4000, l2_kib=None, source=_GH200,
          sparse=True, published={"fp32": 67, "tensor_fp64": 67, "tensor_tf32": 494.5, "tensor_bf16": 989.5,
          "tensor_fp16": 989.5, "tensor_fp8": 1979, "tensor_int8": 1979}),
     _row(["b200"], 148, 1980, tensor_mhz=1856, clocks="implied", per_sm=_GB100, gb_per_s=8000, l2_kib=129024,

@@ -28,7 +28,7 @@ PHASES: Final = ("data", "forward", "backward", "optimizer")
 PHASE_NOTE: Final = (
     "phases are derived, the program recorded none: backward is what autograd's backward operators launched, forward "
     "what the operators launched that those go back to (loss included), optimizer and data what PyTorch's own ranges "
-    "around them hold; host: the union of these"
+    "around them hold"
 )
 LAYER_NOTE: Final = (
     "{} launches of backward operators belong to the layer of their forward operator, by its sequence number (derived)"

@@ -61,7 +61,10 @@ def range_times(profile: Profile, by: str) -> Answer:
     columns.update(rates.grouped(profile, found.kernels, count))
     if not columns["calls"][-1] and columns["copy_dur_ns"][-1] == 0:
         columns = {name: values[:-1] for name, values in columns.items()}
-    notes = (*found.notes, *rates.notes(profile), *_unlinked_note(profile, found.kernels == len(keys), by))
+    told = (
+        ("host: the union of the operators and ranges that tell a phase",) if found.is_derived and by == "phase" else ()
+    )
+    notes = (*found.notes, *told, *rates.notes(profile), *_unlinked_note(profile, found.kernels == len(keys), by))
     return Answer(by, columns, notes)
 
 

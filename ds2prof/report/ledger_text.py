@@ -21,6 +21,7 @@ def shown(answer: Answer) -> Answer:
             for name, values in answer.columns.items()
             if not name.endswith("_ns") or name == "busy_ns" or any(values)
         }
+        columns = _busiest_first(columns)
     elif per is None and len(set(answer.columns["device"])) == 1:
         columns = _rows_of_something(answer)
     else:
@@ -38,6 +39,16 @@ def ratios(answer: Answer) -> list[str]:
 def weights(answer: Answer) -> list[int] | None:
     """What each row of such an answer counts: its time; None for any other answer."""
     return [dur_ns or 0 for dur_ns in answer.columns["dur_ns"]] if ratios(answer) else None
+
+
+def _busiest_first(columns: dict[str, Any]) -> dict[str, Any]:
+    """The streams of each device by what they did: the first rows are those that matter."""
+    devices = list(dict.fromkeys(columns["device"]))
+    order = sorted(
+        range(len(columns["device"])),
+        key=lambda row: (devices.index(columns["device"][row]), -columns["busy_ns"][row]),
+    )
+    return {name: [values[row] for row in order] for name, values in columns.items()}
 
 
 def _rows_of_something(answer: Answer) -> dict[str, Any]:

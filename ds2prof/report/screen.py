@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os.path import commonprefix
 from typing import Any, Final
 
 from ds2prof import units
@@ -222,7 +223,8 @@ def _gpu_line(gpu: Mapping[str, Any]) -> str:
 def _rank_lines(totals: Mapping[str, Any]) -> list[str]:
     """What a run of several ranks comes to."""
     of = "" if totals["world_size"] in (None, totals["ranks"]) else f" of {totals['world_size']:,}"
-    lines = [f"{totals['ranks']:,}{of} ranks in {totals['files']:,} files"]
+    several = "" if totals["ranks"] == 1 and not of else "s"
+    lines = [f"{totals['ranks']:,}{of} rank{several} in {totals['files']:,} file{'' if totals['files'] == 1 else 's'}"]
     if totals["communication_ns"]:
         exposed = units.format_ns(totals["exposed_communication_ns"])
         lines[0] += f"; communication {units.format_ns(totals['communication_ns'])}, {exposed} of it exposed"
@@ -275,6 +277,8 @@ def _section(meta: Meta, answer: Answer, *, top: int, width: int) -> str:
         top = len(answer) if "cause" in answer.columns else top
     if answer.by == "launch":
         answer = _since_first(answer)
+    if answer.by == "rank":
+        answer = _plain_ranks(answer)
     title = "Iterations" if is_log else _TITLES[answer.by].format(what=what)
     if answer.by == "launch" and "calls" in answer.columns:
         title = f"{what} as the file has them, each row the sum of its calls"
@@ -301,6 +305,21 @@ def _of_one_place(answer: Answer) -> Answer:
         if name == answer.by or name not in ("device", "iteration") or len(set(values)) > 1
     }
     return Answer(answer.by, plain, answer.notes)
+
+
+def _plain_ranks(answer: Answer) -> Answer:
+    """The answer with its files named within the folder or archive of them all; no device that is the rank's number."""
+    files = [str(file) for file in answer.columns["file"]]
+    shared = commonprefix([_folder(file) for file in files])
+    plain = {**answer.columns, "file": [file[len(_folder(shared)) :] for file in files]}
+    if list(answer.columns["device"]) == list(answer.columns["rank"]):
+        del plain["device"]
+    return Answer(answer.by, plain, answer.notes)
+
+
+def _folder(file: str) -> str:
+    """What stands before a file's own name: a folder, or an archive and the folder in it."""
+    return file[: max(file.rfind("/"), file.rfind(":")) + 1]
 
 
 def _since_first(answer: Answer) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, takewhile
@@ -122,6 +123,12 @@ _SPARE: Final = (
     *estimate_words.SPARE,
 )
 """Columns that give way, in this order, where the names did and the line is too long still; then ratios do."""
+_SPARE_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "rank": ("clock_offset_ns", "file", "clock_error_ns", "window_ns", "device"),
+    "collective": ("skew_error_ns", "sequence", "in_bytes", "max_dur_ns", "group_size", "group"),
+    "straggler": ("longest_collective",),
+}
+"""Columns of one table alone that give way, after those."""
 _RATIOS: Final = ("share", "coverage", "roof", "gain_share", "overlap")
 _MIN_NAME: Final = 24
 
@@ -206,7 +213,8 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = (), weights: Se
         cells[answer.by] = [nothing if cell == "-" else cell for cell in cells[answer.by]]
     widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
     _give_way(widths, width)
-    hidden = _spared({name: taken for name, taken in widths.items() if name not in ratios}, _excess(widths, width))
+    spare = [name for name in (*_SPARE, *_SPARE_OF.get(answer.by, ())) if name not in ratios]
+    hidden = _spared(widths, _excess(widths, width), spare)
     kept = {name: taken for name, taken in widths.items() if name not in hidden}
     hidden += _hidden(kept, width, [(name, _greatest(shown[name], weights)) for name in ratios if name in shown])
     for name in hidden:
@@ -221,8 +229,11 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = (), weights: Se
     rows = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
     rule = "  ".join("-" * widths[name] for name in cells)
     lines = [line(heads), rule, *map(line, rows)]
+    if not rows:
+        lines.append("(none)")
     if hidden:
-        lines.append(f"hidden: {', '.join(heads[name] for name in hidden)} (widen the terminal, or --format csv)")
+        told = f"hidden: {', '.join(heads[name] for name in hidden)} (widen the terminal, or --format csv)"
+        lines += textwrap.wrap(told, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
 
 
@@ -251,10 +262,10 @@ def _hidden(widths: Mapping[str, int], width: int, ratios: Sequence[tuple[str, f
     return [name for name, _ in ratios if name in chosen]
 
 
-def _spared(widths: Mapping[str, int], excess: int) -> list[str]:
-    """Which of the columns that can be done without give way so that the line fits."""
+def _spared(widths: Mapping[str, int], excess: int, spare: Sequence[str]) -> list[str]:
+    """Which of the columns that can be done without, in their order, give way so that the line fits."""
     chosen = []
-    for name in _SPARE:
+    for name in spare:
         if excess > 0 and name in widths:
             excess -= widths[name] + 2
             chosen.append(name)

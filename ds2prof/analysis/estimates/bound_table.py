@@ -21,7 +21,7 @@ from ds2prof.analysis.groups import sorted_columns, summed
 from ds2prof.analysis.intervals import FloatArray
 from ds2prof.analysis.roofline import kernels as roofline
 from ds2prof.analysis.roofline.kernels import KernelWork, kernel_work
-from ds2prof.analysis.roofline.roof import device_peaks, peak_on, rate_of
+from ds2prof.analysis.roofline.roof import device_name, device_peaks, peak_on, rate_of
 from ds2prof.analysis.totals import by_device
 from ds2prof.errors import MissingDataError
 from ds2prof.kernel_names import kernel_class
@@ -62,10 +62,10 @@ def bound_table(profile: Profile) -> Answer:
     ``min_flop_utilization`` is FLOP / (dense peak of their kind x time of all launches of the name),
     ``min_tensor_utilization`` the same over those whose names show that they ran on tensor cores,
     ``min_dram_bytes`` the sum over launches of max(compulsory bytes - size of the last cache, 0), and
-    ``min_dram_utilization`` that over (bandwidth x time). ``est_dram_utilization`` is an estimate: all compulsory bytes,
-    over the time of the launches that have them. The peak is at the highest clock that is published. Blind spots: those
-    of :func:`.bounds.lower_bounds`; a device that boosts above that clock; inputs expanded without being copied, which
-    count in full; what is written and never leaves the cache.
+    ``min_dram_utilization`` that over (bandwidth x time). ``est_dram_utilization`` is an estimate: all compulsory
+    bytes, over the time of the launches that have them. The peak is at the highest clock that is published. Blind
+    spots: those of :func:`.bounds.lower_bounds`; a device that boosts above that clock; inputs expanded without being
+    copied, which count in full; what is written and never leaves the cache.
 
     Raises:
         MissingDataError: the file has counters, or neither shapes nor a device with a known peak.
@@ -136,7 +136,8 @@ def _uses(profile: Profile, work: KernelWork, flop: FloatArray, size_bytes: Floa
     for device, rows in by_device(table, Table("copies")):
         peak = peak_on(peaks, device)
         if peak is None:
-            notes.append("a device without a peak in the table of devices: no bounds of its launches")
+            name = device_name(profile, device) or "a device that the file does not name"
+            notes.append(f"{name}: no peak in the table of devices")
             continue
         rates, is_tensor = _rates(peak, work)
         kind = work.kind[rows]

@@ -177,15 +177,29 @@ def _rank_notes(run: Run) -> list[str]:
     return []
 
 
+def _unmatched(run: Run) -> list[str]:
+    """How many communication kernels are in no collective of several ranks, and what would change that."""
+    found = run.events
+    left = len(found) - int((found.collective >= 0).sum())
+    if not len(found):
+        return ["no collective to match: no communication kernel (NCCL, RCCL) is in these files"]
+    if len(run.lanes) == 1:
+        return ["one rank alone: to match its collectives and find who waited for whom, give the files of all ranks"]
+    if not left:
+        return []
+    note = f"{left:,} of {len(found):,} communication kernels matched none of another rank and are in no wait"
+    if left == len(found):
+        note += ": ranks that number or count their collectives differently cannot be matched (are all of one run?)"
+    return [note]
+
+
 def _notes(run: Run) -> list[str]:
     notes = []
-    if run.by_place:
+    if run.by_place and len(run.lanes) > 1:
         what = "a file does not tell its rank" if None in (lane.rank for lane in run.lanes) else "a rank comes twice"
-        notes.append(f"ranks are places in the order of the files: {what}")
-    found, each, clocks = run.events, run.collectives, run.clocks
-    left = len(found) - int((found.collective >= 0).sum())
-    if left:
-        notes.append(f"{left} of {len(found)} communication kernels matched none of another rank and are in no wait")
+        notes.append(f"ranks are places in the order of the files and their devices: {what}")
+    each, clocks, found = run.collectives, run.clocks, run.events
+    notes += _unmatched(run)
     if not len(each):
         return notes
     if bool((clocks.spread_ns >= 0).any()):

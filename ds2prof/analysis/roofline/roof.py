@@ -154,7 +154,7 @@ def _memory_ns(work: KernelWork, peak: DevicePeak | None, rows: BoolArray) -> Fl
 def _peak_notes(
     profile: Profile, work: KernelWork, peak: DevicePeak | None, device: int | None, rows: BoolArray
 ) -> Sequence[str]:
-    name = _name_of(profile, device)
+    name = device_name(profile, device)
     counted = work.counted
     if counted is not None and not np.isnan(counted.peak_bytes_per_s[rows]).all():
         clock = float(np.nanmean(counted.clock_hz[rows])) / HZ_PER_MHZ
@@ -183,7 +183,8 @@ def _rates(peak: DevicePeak, work: KernelWork) -> str:
     return f"{', '.join(texts) or 'no rate was needed'} ({said})"
 
 
-def _name_of(profile: Profile, device: int | None) -> str | None:
+def device_name(profile: Profile, device: int | None) -> str | None:
+    """What the file calls a device; None where it names none."""
     devices = profile.table("devices")
     for number, name in zip(devices["device"].tolist(), devices["name"].tolist(), strict=True):
         if number == device and name:
