@@ -1,4 +1,4 @@
-"""Lower bounds of what kernels used, by the models of their operators: what is certain, what is not, what is refused."""
+"""Lower bounds of what kernels used, by models of their operators: what is certain, what not, what is refused."""
 
 from __future__ import annotations
 

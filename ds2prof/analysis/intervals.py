@@ -171,9 +171,9 @@ def parents(start_ns: IntArray, end_ns: IntArray) -> IntArray:
 def _last_reaching(ends: IntArray, wanted: IntArray) -> IntArray:
     """For each place, the last one before it whose end reaches what is wanted there; -1 for none.
 
-    ``wanted`` exceeds all starts so far and is no less than the end. Each place looks at the one before it, then on from
-    what that one has reached by then: siblings take the logarithm of their number. What such steps do not find soon (a
-    steep nesting just passed) a stack does.
+    ``wanted`` exceeds all starts so far and is no less than the end. Each place looks at the one before it, then on
+    from what that one has reached by then: siblings take the logarithm of their number. What such steps do not find
+    soon (a steep nesting just passed) a stack does.
     """
     found = np.arange(-1, len(ends) - 1)
     open_places = np.flatnonzero(found >= 0)
@@ -183,7 +183,7 @@ def _last_reaching(ends: IntArray, wanted: IntArray) -> IntArray:
         open_places, before = open_places[short], before[short]
         if not len(open_places):
             return found
-        # What lies between ``before`` and the place that it has reached falls short of what is wanted there, and so here.
+        # What lies between ``before`` and the place that it has reached falls short of what is wanted there: here too.
         found[open_places] = found[before]
         open_places = open_places[found[open_places] >= 0]
     return _last_reaching_by_stack(ends, wanted)

@@ -76,7 +76,7 @@ def _section(answer: Answer, *, top: int, width: int) -> str:
 
 
 def _fitted(answer: Answer, width: int) -> list[str]:
-    """The table, without the columns that can be spared where it is too wide: a bound never stands without the other."""
+    """The table, less the columns that can be spared where it is too wide: a bound never stands without the other."""
     hidden: list[str] = []
     lines = _table(answer, width)
     for names in _spared(answer):

@@ -310,7 +310,7 @@ def _of_one_place(answer: Answer) -> Answer:
 def _plain_ranks(answer: Answer) -> Answer:
     """The answer with its files named within the folder or archive of them all; no device that is the rank's number."""
     files = [str(file) for file in answer.columns["file"]]
-    shared = commonprefix([_folder(file) for file in files])
+    shared = commonprefix([_folder(file) for file in files])  # noqa: RUF071 - archives too; cut to a folder below
     plain = {**answer.columns, "file": [file[len(_folder(shared)) :] for file in files]}
     if list(answer.columns["device"]) == list(answer.columns["rank"]):
         del plain["device"]
