@@ -2,7 +2,7 @@
 SHELL := bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
-LINTED := ds2prof parsers tests benchmarks scripts deploy train_profiling.py
+LINTED := ds2prof parsers tests benchmarks scripts deploy docs train_profiling.py
 SHELLS := run_profile.sh scripts/*.sh profilers/*.sh profilers/common.bash deploy/*.sh deploy/slurm/*.sbatch \
 	deploy/slurm/common.bash .ci/run
 # Tests start ds2prof hundreds of times: without its bytecode each start would compile it anew.
@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Test workers share the cores; training in them must not also start a thread on each.
 test test-long quick: export OMP_NUM_THREADS := 1
 
-.PHONY: help environment test test-long quick lint format packaging benchmark fuzz proof-train proof-presets clean
+.PHONY: help environment test test-long quick lint format packaging benchmark docs man fuzz proof-train proof-presets clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ benchmark: environment  ## readers and commands against what bounds them and aga
 	@echo; $(PYTHON) benchmarks/sqlite_exports.py
 	@echo; $(PYTHON) benchmarks/ancestor_training.py
 	@echo; $(PYTHON) benchmarks/peers_kineto.py $(if $(HTA),--hta "$(HTA)" --peer-mb 227)
+
+docs: environment  ## the documentation site, into build/site/index.html
+	@$(PYTHON) -m sphinx -W --keep-going -q -d build/doctrees docs build/site
+
+man: environment  ## the manual pages of all commands, into build/man
+	@$(PYTHON) -m ds2prof man -o build/man
 
 fuzz: environment  ## feed a parser damaged files: make fuzz MINUTES=10 PARSER=ncu_csv (or PARSER=all, one after another)
 	@scripts/environment.sh "$(VENV)" fuzz

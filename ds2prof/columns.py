@@ -32,6 +32,13 @@ class Column:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __repr__(self) -> str:
+        unknown = len(self) - int(self.present.sum())
+        distinct = "" if self.categories is None else f", {len(self.categories):,} distinct"
+        return (
+            f"<ds2prof Column {self.kind}: {len(self):,} values{distinct}{f', {unknown:,} unknown' if unknown else ''}>"
+        )
+
     @property
     def kind(self) -> Kind:
         """int, float or text."""

@@ -91,6 +91,9 @@ class Table:
             return Table(self.name, DeferredColumns(taken, later, lambda name: {name: columns[name].take(rows)}))
         return Table(self.name, {name: column.take(rows) for name, column in columns.items()})
 
+    def __repr__(self) -> str:
+        return f"<ds2prof Table {self.name}: {len(self):,} rows of {', '.join(self.columns) or 'nothing'}>"
+
     def to_pandas(self) -> pd.DataFrame:
         """A DataFrame: text as categories, ints with nulls as ``Int64``."""
         import pandas as pd

@@ -23,6 +23,7 @@ _FACTS: Final = (
     *("roctracer_version", "rocprofiler_version", "hip_runtime_version", "hip_driver_version"),
     *("record_shapes", "with_stack", "with_flops", "with_modules", "profile_memory"),
 )
+EXPORTED: Final = ", exported by ds2prof"
 _TRACERS: Final = {"cupti_version": "CUPTI", "roctracer_version": "roctracer", "rocprofiler_version": "rocprofiler"}
 
 
@@ -80,6 +81,15 @@ def tool_version(document: Mapping[str, Any]) -> str | None:
         f"{tracer} {document[key]}" for key, tracer in _TRACERS.items() if isinstance(document.get(key), int | float)
     ]
     return ", ".join(found) or None
+
+
+def origin(document: Mapping[str, Any]) -> str | None:
+    """What recorded the events of a trace that ds2prof exported; None for one that PyTorch wrote itself."""
+    other = document.get("otherData")
+    if not isinstance(other, dict) or not str(other.get("producer")).startswith("ds2prof "):
+        return None
+    tool = _text(other.get("source_tool"))
+    return None if tool is None else f"{tool.removesuffix(EXPORTED)}{EXPORTED}"
 
 
 def facts(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def _meta(name: str, format_name: str, found: Collector, document: Mapping[str, 
     based = kineto_meta.base_ns(document) is not None
     return Meta(
         file=name,
-        tool=TOOL,
+        tool=kineto_meta.origin(document) or TOOL,
         format=format_name,
         dialect=_dialect(found, is_list),
         tool_version=kineto_meta.tool_version(document),

@@ -18,6 +18,7 @@ LAYERS = {
     "train": 2,
     "inject": 2,
     "report": 3,
+    "api": 4,
     "cli": 4,
     "__main__": 5,
 }

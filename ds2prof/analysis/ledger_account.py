@@ -60,7 +60,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class _Cuts:
+class Cuts:
     """The window cut into stretches of iterations: ``times_ns`` has one more than ``group``, and both ends of it."""
 
     times_ns: IntArray
@@ -86,7 +86,7 @@ def _account(profile: Profile, device: int | None, per: Per | None) -> Account:
     head, gaps = waits.take(np.flatnonzero(is_head)), waits.take(np.flatnonzero(~is_head))
     keys = belonging(profile, per) if per is not None else None
     if keys is None or per != "phase":
-        cuts = _whole(window) if keys is None else _step_cuts(profile, keys, device, window)
+        cuts = _whole(window) if keys is None else step_cuts(profile, keys, device, window)
         sums_ns = _busy_by_cuts(layers, cuts)
         group = cuts.group[np.searchsorted(cuts.times_ns, gaps.start_ns, side="right") - 1]
         head_group = cuts.group[:1] if len(head) else cuts.group[:0]
@@ -132,7 +132,7 @@ def _layers(sets: BusySets) -> _Layers:
     return union(), sets.compute, both, union(both, sets.copies)
 
 
-def _busy_by_cuts(layers: _Layers, cuts: _Cuts) -> IntArray:
+def _busy_by_cuts(layers: _Layers, cuts: Cuts) -> IntArray:
     groups = cuts.groups
     sums_ns = np.zeros((groups, len(CAUSES)), dtype=np.int64)
     before = np.zeros(groups, dtype=np.int64)
@@ -143,11 +143,11 @@ def _busy_by_cuts(layers: _Layers, cuts: _Cuts) -> IntArray:
     return sums_ns
 
 
-def _whole(window: TimeWindow) -> _Cuts:
-    return _Cuts(np.array([window.start_ns, window.stop_ns]), np.zeros(1, dtype=np.int64), 1)
+def _whole(window: TimeWindow) -> Cuts:
+    return Cuts(np.array([window.start_ns, window.stop_ns]), np.zeros(1, dtype=np.int64), 1)
 
 
-def _step_cuts(profile: Profile, keys: Belonging, device: int | None, window: TimeWindow) -> _Cuts:
+def step_cuts(profile: Profile, keys: Belonging, device: int | None, window: TimeWindow) -> Cuts:
     """The window cut at the boundaries of the device's steps; what lies outside them belongs to no key.
 
     Steps that overlap (one whose work ended before that of the step before) give way to the earlier.
@@ -164,7 +164,7 @@ def _step_cuts(profile: Profile, keys: Belonging, device: int | None, window: Ti
     if times[-1] < window.stop_ns or not groups:
         times.append(window.stop_ns)
         groups.append(none)
-    return _Cuts(np.array(times), np.array(groups), none + 1)
+    return Cuts(np.array(times), np.array(groups), none + 1)
 
 
 def _phases(keys: Belonging, rows: IntArray) -> IntArray:

@@ -6,16 +6,22 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Final
 
 import click
 
 from ds2prof import __version__
+from ds2prof.cli.pages import LazyGroup
 from ds2prof.errors import Ds2profError
 
 COMMANDS: Final = {
     "parse": ("ds2prof.cli.parse", "Read profiler files: core utilization, kernels, phases, iterations."),
+    "summary": ("ds2prof.cli.summary", "Say at a glance how busy the device was, what costs most, what to ask next."),
+    "report": ("ds2prof.cli.report", "Make one HTML page of measurements, to be read anywhere and sent on."),
+    "plot": ("ds2prof.cli.plot", "Draw figures: kernels, cores, ledger, roofline, timeline, throughput by batch."),
+    "compare": ("ds2prof.cli.compare", "Say what changed between two sides, and hold it to limits."),
+    "sweep": ("ds2prof.cli.sweep", "Throughput, utilization and memory by batch size, precision or another key."),
+    "export": ("ds2prof.cli.export", "Write a measurement in the form of another tool: Perfetto, Parquet, xlsx..."),
     "join": ("ds2prof.cli.join", "Put the counters of a replayed capture on the launches of a timeline."),
     "run": ("ds2prof.cli.run", "Run a command under a profiler and keep the measurement."),
     "metrics": ("ds2prof.cli.metrics", "Say which hardware counters a chip has, and plan what to collect."),
@@ -27,28 +33,17 @@ COMMANDS: Final = {
     "export-onnx": ("ds2prof.cli.export_onnx", "Write a network as ONNX, checked against PyTorch."),
     "data": ("ds2prof.cli.data", "Speech to train on: manifests, checks, figures, models of pieces."),
     "bench": ("ds2prof.cli.bench", "Measure the workload by a published protocol, in its columns."),
+    "help": ("ds2prof.cli.help", "Show the help of a command."),
+    "completion": ("ds2prof.cli.completion", "Print what makes bash, zsh or fish complete all of this."),
+    "man": ("ds2prof.cli.man", "Write manual pages."),
 }
 """Command -> (module with ``command``, one line of help)."""
 
 
-class Commands(click.Group):
+class Commands(LazyGroup):
     """The group of :data:`COMMANDS`, each imported when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands' names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+    table = COMMANDS
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,9 +52,10 @@ def cli() -> None:
     """Where the time of a PyTorch training run on a GPU went, and how much of the chip it used.
 
     \b
-    bash run_profile.sh                                     capture DeepSpeech2 training and print where its time went
-    ds2prof parse measurements/nsight_bs32.csv              per-core and per-kernel utilization
-    ds2prof parse measurements/torch_bs4.json.gz --by phase
+    bash run_profile.sh                                      capture DeepSpeech2 training and print where its time went
+    ds2prof summary measurements/torch_bs4.json.gz           the first screen: busy share, largest losses, what to ask
+    ds2prof parse measurements/nsight_bs32.csv               per-core and per-kernel utilization
+    ds2prof parse measurements/torch_bs4.json.gz --by phase  kernels by phase of a step
     """
 
 

@@ -134,7 +134,7 @@ def _answered(profile: Profile, question: Question) -> Result:
         return Result(profile.meta, profile.warnings, (), tbd_lines=core.tbd_lines(profile))
     found = questions.answers(profile, question.by, screens=question.form == "table", per=question.per)
     totals = questions.totals_of(profile, question.by)
-    result = Result(profile.meta, profile.warnings, _devices(profile), found, totals)
+    result = Result(profile.meta, profile.warnings, devices_of(profile), found, totals)
     return _with_times(result, profile)
 
 
@@ -171,7 +171,7 @@ def _with_clocks(result: Result, readings: Sequence[Readings]) -> Result:
     return replace(result, answers=[noted, *others], totals=totals)
 
 
-def _devices(profile: Profile) -> list[str]:
+def devices_of(profile: Profile) -> list[str]:
     """The names of the devices, those that did work first of all."""
     from ds2prof.analysis import totals
 

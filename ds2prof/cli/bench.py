@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Final
 
 import click
+
+from ds2prof.cli.pages import LazyGroup
 
 COMMANDS: Final = {
     "deepmark": ("ds2prof.cli.bench_deepmark", "Time forward and backward as DeepMark's protocol does."),
@@ -15,24 +16,10 @@ COMMANDS: Final = {
 """Command -> (module with ``command``, one line of help)."""
 
 
-class Benchmarks(click.Group):
+class Benchmarks(LazyGroup):
     """The group of :data:`COMMANDS`, each imported when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands' names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+    table = COMMANDS
 
 
 @click.group(cls=Benchmarks)

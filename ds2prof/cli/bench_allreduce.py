@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ds2prof.cli.pages import Page
+
 if TYPE_CHECKING:
     from ds2prof.train.bandwidth import Bandwidth
 
 
-@click.command("allreduce")
+@click.command("allreduce", cls=Page)
 @click.option(
     "--sizes", default="1M 8M 64M 256M", show_default=True, help="Bytes on each rank; K, M and G are powers of 1,024."
 )

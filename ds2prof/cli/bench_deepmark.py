@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ds2prof.cli.pages import Page
+
 if TYPE_CHECKING:
     from ds2prof.cli.progress import Progress
     from ds2prof.train.deepmark import Asked, Measured
@@ -37,7 +39,7 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
     return number
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=Page, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--preset", default="deepmark", show_default=True, help="Workload: deepmark, deepmark-torch or any other."
 )

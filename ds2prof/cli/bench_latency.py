@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ds2prof.cli.pages import Page
 from ds2prof.cli.trained_options import (
     DEVICE_OPTIONS,
     finite,
@@ -36,7 +37,7 @@ _FILE = click.Path(path_type=Path)
 _LARGEST_BATCH = 65_536
 
 
-@click.command("latency")
+@click.command("latency", cls=Page)
 @click.option("--preset", help="A network with untrained weights.  [default: tbd with a GPU, tiny without]")
 @click.option("--checkpoint", type=_FILE, help="A trained network instead.")
 @click.option("--labels", type=_FILE, help="Its labels.json, where the alphabet is not in the checkpoint.")

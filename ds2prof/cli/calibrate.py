@@ -41,6 +41,7 @@ from ds2prof.calibration.runs import (
 )
 from ds2prof.capture.launchers import find_tool, launcher
 from ds2prof.capture.provenance import TRAINING_SCRIPT, is_training, package_version
+from ds2prof.cli.pages import Page
 from ds2prof.config import DEFAULTS_CPU, DEFAULTS_GPU, ENV_MEASUREMENTS, Window
 from ds2prof.doctor.checks import refusal
 from ds2prof.errors import CaptureError, Ds2profError, ExistsError, UsageError
@@ -78,7 +79,7 @@ class Request:
     output: Path
 
 
-@click.command("calibrate", context_settings={"max_content_width": 100})
+@click.command("calibrate", cls=Page)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[MODE]... [-- COMMAND...]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Utterances in a step.  [default: 4]")
 @click.option("--preset", help="Workload.  [default: tbd with a GPU, tiny without]")

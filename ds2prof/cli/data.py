@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Final
 
 import click
+
+from ds2prof.cli.pages import LazyGroup
 
 COMMANDS: Final = {
     "download": ("ds2prof.cli.data_download", "Fetch and lay out LibriSpeech, AN4, TED-LIUM, VoxForge, Common Voice."),
@@ -23,24 +24,10 @@ COMMANDS: Final = {
 """Command -> (module with ``command``, one line of help)."""
 
 
-class DataCommands(click.Group):
+class DataCommands(LazyGroup):
     """The group of :data:`COMMANDS`, each imported when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands' names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+    table = COMMANDS
 
 
 @click.group(cls=DataCommands)

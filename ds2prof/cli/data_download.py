@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ds2prof.cli.pages import Page
 from ds2prof.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ CORPUS_NAMES = ("librispeech", "an4", "tedlium", "voxforge", "common-voice")
 _SHOWN_FAULTS = 5
 
 
-@click.command("download")
+@click.command("download", cls=Page)
 @click.argument("corpus_name", type=click.Choice(CORPUS_NAMES), metavar="CORPUS")
 @click.option(
     "--target-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="The corpus's folder."

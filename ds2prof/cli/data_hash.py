@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from ds2prof.cli.data_common import counted, refuse_output
+from ds2prof.cli.pages import Page
 
 
-@click.command("hash")
+@click.command("hash", cls=Page)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from ds2prof.cli.data_common import shape, shaping, tell
+from ds2prof.cli.pages import Page
 
 
-@click.command("manifest")
+@click.command("manifest", cls=Page)
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
 @shaping
 def command(folders: tuple[Path, ...], **asked: Any) -> None:

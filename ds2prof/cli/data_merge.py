@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from ds2prof.cli.data_common import shape, shaping
+from ds2prof.cli.pages import Page
 
 
-@click.command("merge")
+@click.command("merge", cls=Page)
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
 @shaping
 def command(manifests: tuple[Path, ...], **asked: Any) -> None:

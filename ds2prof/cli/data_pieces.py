@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from ds2prof.cli.data_common import counted, refuse_output
+from ds2prof.cli.pages import Page
 
 
-@click.command("pieces")
+@click.command("pieces", cls=Page)
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The model to write."

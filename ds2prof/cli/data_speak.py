@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from ds2prof.cli.data_common import counted
+from ds2prof.cli.pages import Page
 from ds2prof.speech.spoken_plan import VOICES, SpokenConfig
 
 
-@click.command("speak")
+@click.command("speak", cls=Page)
 @click.option(
     "--target-dir", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to speak into."
 )

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from ds2prof.cli.data_common import counted, tell
+from ds2prof.cli.pages import Page
 from ds2prof.errors import MissingDataError, UsageError
 
 
-@click.command("stats")
+@click.command("stats", cls=Page)
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
 @click.option("--labels", type=click.Path(path_type=Path), help="A labels.json instead of DeepSpeech2's 29 symbols.")
 @click.option("--pieces", type=click.Path(path_type=Path), help="A model of pieces instead of letters.")

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from ds2prof.cli.data_common import counted
+from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, UsageError
 
 
-@click.command("verify")
+@click.command("verify", cls=Page)
 @click.argument("path", type=click.Path(path_type=Path), metavar="FOLDER|MANIFEST")
 @click.option(
     "--hashes",
@@ -28,7 +29,9 @@ def command(path: Path, hashes: Path | None) -> None:
     Of a folder: files that are missing, changed, unreadable or extra. Of a manifest: sounds and transcripts that cannot
     be read, WAV files that are cut off, empty transcripts, and durations that are wrong.
 
-    Differences go to standard output, one a line; the exit code is 1 if there are any.
+    Differences go to standard output, one a line.
+
+    Exit codes: 0 nothing differs, 1 something does or cannot be read, 2 wrong usage.
     """
     if path.is_dir():
         _folder(path, hashes)

@@ -12,6 +12,7 @@ import click
 
 from ds2prof.capture.choosing import choose
 from ds2prof.capture.launchers import LAUNCHERS
+from ds2prof.cli.pages import Page
 from ds2prof.config import ENV_MEASUREMENTS
 from ds2prof.doctor import examine
 from ds2prof.errors import CaptureError
@@ -21,7 +22,7 @@ from ds2prof.report.diagnosis import diagnosis
 _LEAST_COLUMNS = 60
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Page)
 @click.argument("profilers", nargs=-1, type=click.Choice(LAUNCHERS), metavar="[PROFILER]...")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(profilers: tuple[str, ...], form: str) -> None:
@@ -35,6 +36,8 @@ def command(profilers: tuple[str, ...], form: str) -> None:
     The PROFILERs are those of ds2prof run, which asks the same checks before each capture. Nothing is changed, and
     neither CUDA nor PyTorch is loaded: what is said comes from nvidia-smi, /proc, versions and package metadata.
     DS2PROF_PYTHON names another Python to look at.
+
+    Exit codes: 0 what was asked for works, 1 one of the PROFILERs does not, 2 wrong usage.
     """
     machine = find_machine()
     folder = Path(os.environ.get(ENV_MEASUREMENTS) or "measurements")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ds2prof.cli.pages import Page
 from ds2prof.cli.trained_options import (
     DECODER_OPTIONS,
     DEVICE_OPTIONS,
@@ -49,7 +50,7 @@ class _Reading:
     precision: str
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Page)
 @with_options(NETWORK_OPTIONS)
 @click.option(
     "--manifest", required=True, type=click.Path(path_type=Path), help="The corpus; nothing of it is left out."

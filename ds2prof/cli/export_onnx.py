@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ds2prof.cli.pages import Page
 from ds2prof.cli.trained_options import (
     SYMBOL_OPTIONS,
     open_network,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("export-onnx")
+@click.command("export-onnx", cls=Page)
 @click.option("--checkpoint", type=_FILE, help="A checkpoint, or a folder of them: its best, else its latest.")
 @with_options(SYMBOL_OPTIONS)
 @click.option("--preset", help="A network with untrained weights instead.")

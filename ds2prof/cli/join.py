@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ds2prof.cli.options import FILE
+from ds2prof.cli.pages import Page
 from ds2prof.errors import ReadError, UsageError
 from ds2prof.measurements import written_whole
 
@@ -26,9 +28,9 @@ _HZ_PER_MHZ: Final = 1e6
 _FILE: Final = click.Path(path_type=Path)
 
 
-@click.command()
-@click.argument("timeline", metavar="TIMELINE")
-@click.argument("counters", metavar="COUNTERS")
+@click.command(cls=Page)
+@click.argument("timeline", metavar="TIMELINE", type=FILE)
+@click.argument("counters", metavar="COUNTERS", type=FILE)
 @click.option(
     "--sm-clock-mhz",
     type=click.FloatRange(min=1, max=10_000),

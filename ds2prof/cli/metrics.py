@@ -15,6 +15,7 @@ import click
 
 from ds2prof.capture.metric_passes import passes_of
 from ds2prof.capture.metric_plans import MetricPlan, chips_here, listed_for, plan_for
+from ds2prof.cli.pages import Page, PageGroup
 from ds2prof.devices import CAPABILITY_CHIPS, chip_named
 from ds2prof.errors import CaptureError, ExistsError, UsageError
 from ds2prof.metrics.quantities import BLURBS, WANTS
@@ -25,7 +26,7 @@ _NAMES = {"names": ",", "lines": "\n"}
 _SECTION = "PertSustainedElapsed.section"
 
 
-@click.group("metrics")
+@click.group("metrics", cls=PageGroup)
 def command() -> None:
     """Say which hardware counters a chip has, and plan what to collect.
 
@@ -42,6 +43,7 @@ _WANTS = "\n".join(f"    {want:<11} {text}" for want, text in BLURBS.items())
 
 @command.command(
     "plan",
+    cls=Page,
     help=f"""Print the metrics to collect, for ncu's --metrics; what each one means goes to standard error.
 
     \b
@@ -85,7 +87,7 @@ def plan_command(
         click.echo(_NAMES[form].join(planned.names))
 
 
-@command.command("table")
+@command.command("table", cls=Page)
 @click.option("--chip", help="Of this chip alone.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def table_command(chip: str | None, form: str) -> None:
@@ -105,7 +107,7 @@ def table_command(chip: str | None, form: str) -> None:
     click.echo(text.getvalue(), nl=False)
 
 
-@command.command("section")
+@command.command("section", cls=Page)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def section_command(output: Path | None, *, force: bool) -> None:

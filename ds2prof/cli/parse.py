@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from ds2prof.cli.answering import RUN_KEYS, Part, Question, Result, each_file, part_of, parts_on, with_clocks
+from ds2prof.cli.options import COLOR, FILE, paint_of
+from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.measurements import written_whole
 
 if TYPE_CHECKING:
     from ds2prof.analysis.answers import Answer
     from ds2prof.parsers.sources import Progress
+    from ds2prof.report.paint import Paint
 
 BY: Final = (
     "core",
@@ -49,12 +52,16 @@ PER: Final = ("iteration", "phase")
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
 DEFAULT_TOP: Final = 20
 _PROGRESS_BYTES: Final = 32 << 20
+_FILE_COLUMNS, _MIN_COLUMNS = 200, 60
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.command(cls=Page)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FILE)
 @click.option(
-    "--by", type=click.Choice(BY), help="What a row is. Default: core, then name, where there are counters; else name."
+    "--by",
+    type=click.Choice(BY),
+    metavar="KEY",
+    help="What a row is (see Keys). Default: core, then name, where there are counters; else name.",
 )
 @click.option("--per", type=click.Choice(PER), help="With --by ledger: a ledger for each iteration or phase.")
 @click.option("--top", type=click.IntRange(min=1), help=f"The first N rows alone [table: {DEFAULT_TOP}; else all].")
@@ -66,6 +73,7 @@ _PROGRESS_BYTES: Final = 32 << 20
     "--dask", metavar="WHERE", help="Read the files on Dask: 'local', or a scheduler such as tcp://host:8786."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="With --dask local: how many processes [a processor each].")
+@COLOR
 def command(
     files: tuple[str, ...],
     by: str | None,
@@ -75,6 +83,7 @@ def command(
     output: Path | None,
     dask: str | None,
     workers: int | None,
+    color: str,
 ) -> None:
     """Print what FILEs hold: core utilization, kernels, phases, iterations, copies, calls, sampled readings, memory.
 
@@ -110,17 +119,18 @@ def command(
     results = [result for part in parts for result in part.results]
     failures = [failure for part in parts for failure in part.failures]
     if not results:
-        _fail(failures)
+        failed(failures)
     if question.is_of_run:
         results = [_of_run(results, str(by))]
     results = with_clocks(results)
     if form == "parquet":
         _write_parquet(results, output, top=top)
     else:
-        _emit(_WRITERS[form](results, top=top, to_file=output is not None), output)
+        paint = paint_of(color, to_file=output is not None)
+        emitted(_WRITERS[form](results, top=top, to_file=output is not None, paint=paint), output)
     _qualify(results, form=form)
     if failures:  # the others were answered; each of these still counts
-        _fail(failures)
+        failed(failures)
 
 
 def _of_run(results: Sequence[Result], by: str) -> Result:
@@ -145,7 +155,7 @@ def _of_run(results: Sequence[Result], by: str) -> Result:
     return Result(meta, warnings, (), [ranks.answer(run, by)], ranks.run_totals(run))
 
 
-def _fail(failures: Sequence[Ds2profError]) -> NoReturn:
+def failed(failures: Sequence[Ds2profError]) -> NoReturn:
     """A line for each failure; the last is raised."""
     from ds2prof.report.text import cleaned
 
@@ -163,7 +173,16 @@ def _qualify(results: Sequence[Result], *, form: str) -> None:
         if form in ("tbd", "csv", "parquet"):
             lines += [f"note: {note}" for answer in result.answers for note in answer.notes]
         for line in lines:
-            click.echo(f"ds2prof: {cleaned(line)}", err=True)
+            click.echo("\n".join(_folded_there(f"ds2prof: {cleaned(line)}")), err=True)
+
+
+def _folded_there(line: str) -> list[str]:
+    """A line for standard error: on a terminal broken between words, for machines whole."""
+    if not sys.stderr.isatty():
+        return [line]
+    from ds2prof.report.headings import folded
+
+    return folded([line], width_for(to_file=False))
 
 
 def _parts(files: Sequence[str], question: Question, *, dask: str | None, workers: int | None) -> list[Part]:
@@ -172,7 +191,7 @@ def _parts(files: Sequence[str], question: Question, *, dask: str | None, worker
         files = each_file(files)
         with _counting(len(files)) as done:
             return parts_on(files, question, where=dask, workers=workers, done=done)
-    with _progress(files) as progress:
+    with progress_over(files) as progress:
         return [part_of(file, question=question, progress=progress) for file in files]
 
 
@@ -187,7 +206,7 @@ def _counting(count: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _progress(files: Sequence[str]) -> Iterator[Progress | None]:
+def progress_over(files: Sequence[str]) -> Iterator[Progress | None]:
     """A progress bar over the files' bytes on a terminal, for what takes long enough to be looked at; else nothing."""
     total = sum(_size_bytes(Path(file)) for file in files if file != "-")
     if total < _PROGRESS_BYTES or not sys.stderr.isatty():
@@ -205,10 +224,10 @@ def _size_bytes(path: Path) -> int:
         return 0
 
 
-def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool, paint: Paint) -> str:
     from ds2prof.report.screen import screen
 
-    width = 200 if to_file else max(terminal_columns(), 60)
+    width = width_for(to_file=to_file)
     return "\n\n".join(
         screen(
             result.meta,
@@ -217,9 +236,15 @@ def _as_table(results: Sequence[Result], *, top: int | None, to_file: bool) -> s
             top=top or DEFAULT_TOP,
             width=width,
             devices=result.devices,
+            paint=paint,
         )
         for result in results
     )
+
+
+def width_for(*, to_file: bool) -> int:
+    """How many columns a table may take."""
+    return _FILE_COLUMNS if to_file else max(terminal_columns(), _MIN_COLUMNS)
 
 
 def terminal_columns() -> int:
@@ -233,13 +258,13 @@ def terminal_columns() -> int:
         return 120
 
 
-def _as_tbd(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+def _as_tbd(results: Sequence[Result], *, top: int | None, to_file: bool, paint: Paint) -> str:
     from ds2prof.report.text import tbd
 
     return "\n".join(tbd(result.tbd_lines) for result in results)
 
 
-def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool, paint: Paint) -> str:
     from ds2prof.report.documents import as_csv
     from ds2prof.report.text import cleaned
 
@@ -249,7 +274,7 @@ def _as_csv(results: Sequence[Result], *, top: int | None, to_file: bool) -> str
     return "\n".join(cleaned(line) for line in made.split("\n"))
 
 
-def _as_json(results: Sequence[Result], *, top: int | None, to_file: bool) -> str:
+def _as_json(results: Sequence[Result], *, top: int | None, to_file: bool, paint: Paint) -> str:
     from ds2prof.report.documents import as_json, document
 
     documents = [
@@ -272,9 +297,10 @@ def _cut(result: Result, top: int | None) -> list[Answer]:
     return [answer if top is None else answer.head(top) for answer in result.answers]
 
 
-def _emit(text: str, output: Path | None) -> None:
+def emitted(text: str, output: Path | None) -> None:
+    """Print the text, or write it to the file, whole or not at all."""
     if output is None:
-        click.echo(text)
+        click.echo(text, color=True)  # what has colour was asked to have it
         return
     with written_whole(output) as partial:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

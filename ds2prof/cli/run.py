@@ -19,6 +19,7 @@ from ds2prof.capture.launchers import LAUNCHERS, Launcher, launcher
 from ds2prof.capture.opening import opening
 from ds2prof.capture.provenance import is_training, option
 from ds2prof.capture.ranks import rank_of
+from ds2prof.cli.pages import Page
 from ds2prof.cli.progress import echoing
 from ds2prof.config import ENV_MEASUREMENTS, STEMS
 from ds2prof.errors import UsageError
@@ -36,7 +37,7 @@ _NO_PROGRAM: Final = re.compile(r"python[\d.]*|ba?sh|env|torchrun|srun|mpirun|mp
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-class BehindDashes(click.Command):
+class BehindDashes(Page):
     """A command whose last words, those of another program, stand behind ``--``: their options are not ours."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -45,7 +46,7 @@ class BehindDashes(click.Command):
         Raises:
             click.UsageError: there is no ``--``.
         """
-        if "--" not in args and not {"-h", "--help"} & set(args):
+        if not ctx.resilient_parsing and "--" not in args and not {"-h", "--help"} & set(args):
             raise click.UsageError("put -- in front of the command: ds2prof run torch -- python script.py", ctx)
         return super().parse_args(ctx, args)
 
@@ -59,7 +60,7 @@ def passed_on(function: _Command) -> _Command:
     return function
 
 
-@click.command("run", cls=BehindDashes, context_settings={"max_content_width": 100})
+@click.command("run", cls=BehindDashes)
 @click.argument("profiler", type=click.Choice(["auto", *LAUNCHERS]))
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The measurement to write.")
@@ -96,6 +97,9 @@ def command(
     Any program will do. Without --window it is captured whole, torch looks at its first optimizer steps, and
     train_profiling.py says itself which iterations it is about. Steps are counted by what ds2prof loads into a Python
     program that uses PyTorch. In the name given by -o, %p becomes the process, %h the host, %q{NAME} a variable.
+
+    Exit codes: 0 done, 1 the program failed (its own code is in the line and in the sidecar) or the capture did, 2
+    wrong usage, 130 ended by SIGINT, 143 ended by SIGTERM.
     """
     machine = find_machine()
     chosen = chosen_launcher(profiler, machine, next_command="ds2prof run nsight -- COMMAND")

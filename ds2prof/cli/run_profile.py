@@ -23,6 +23,7 @@ from ds2prof.capture.job import NOTHING_MORE, Asked, Plan
 from ds2prof.capture.launchers import LAUNCHERS, Launcher
 from ds2prof.capture.provenance import TRAINING_SCRIPT, option, package_version, window_of
 from ds2prof.capture.ranks import rank_of
+from ds2prof.cli.pages import Page
 from ds2prof.cli.progress import echoing
 from ds2prof.cli.run import chosen_launcher, measurements_folder, mention_missing_folder, tell
 from ds2prof.config import COUNTER_WINDOW_GPU, DEFAULTS_CPU, DEFAULTS_GPU, Defaults, Window
@@ -53,7 +54,7 @@ class Request:
     asked: Asked = NOTHING_MORE
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Page, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("mode", type=click.Choice(["auto", *LAUNCHERS]), default="auto")
 @click.option("--batch-sizes", help='Batch sizes in one argument: "4 8 16".')
 @click.option("--tag", help="Part of the measurements' names.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import ds2prof
+from ds2prof.cli.pages import Page
 from ds2prof.config import DEFAULTS_CPU, DEFAULTS_GPU
 from ds2prof.speech.augment_config import AUGMENTS
 from ds2prof.train.presets import PRESETS
@@ -137,7 +138,7 @@ def _with_options(decorated: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-@click.command("train", context_settings={"max_content_width": 110})
+@click.command("train", cls=Page)
 @_with_options
 def command(organization: str, *, force: bool, **given: Any) -> None:
     """Train a preset to a word error rate, or for some epochs.
@@ -150,7 +151,10 @@ def command(organization: str, *, force: bool, **given: Any) -> None:
     ds2prof train --preset tbd --max-iterations 500 --limit-batches 200    synthetic speech
 
     [the preset's]: what the preset says. On SIGTERM or SIGINT the step is finished, a checkpoint written, and the exit
-    code is 143 or 130. It is 3 where the target was not reached.
+    code is 143 or 130.
+
+    Exit codes: 0 done, 1 the input or the machine is at fault, 2 wrong usage, 3 the target was not reached, 130
+    ended by SIGINT, 143 ended by SIGTERM.
     """
     from ds2prof.train.settings import require_packages
 

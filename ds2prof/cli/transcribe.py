@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ds2prof.cli.pages import Page
 from ds2prof.cli.trained_options import (
     DECODER_OPTIONS,
     DEVICE_OPTIONS,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA = "ds2prof-transcripts/1"
 
 
-@click.command("transcribe")
+@click.command("transcribe", cls=Page)
 @with_options(NETWORK_OPTIONS)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--offsets", is_flag=True, help="With text: a line for each word, with its beginning and its end in s.")

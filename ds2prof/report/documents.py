@@ -36,16 +36,17 @@ def as_json(documents: Sequence[Mapping[str, Any]], *, many: bool) -> str:
     Only ASCII: names are untrusted, and escaped they can neither steer a terminal nor fail in its encoding.
     """
     value: Any = list(documents) if many else documents[0]
-    return json.dumps(_finite(value), indent=1, allow_nan=False)
+    return json.dumps(finite(value), indent=1, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for numbers that JSON lacks, lists for all sequences and texts for keys."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, range)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

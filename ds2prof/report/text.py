@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, takewhile
 from typing import Any, Final
 
 from ds2prof import units
 from ds2prof.analysis.answers import Answer
 from ds2prof.report import estimate_words
+from ds2prof.report.paint import PLAIN, Paint
+from ds2prof.report.shortening import all_shortened as all_shortened
+from ds2prof.report.shortening import beginning as beginning
+from ds2prof.report.shortening import cleaned as cleaned
+from ds2prof.report.shortening import display_width as display_width
+from ds2prof.report.shortening import shortened as shortened
 
-_CONTROL: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"  # the last: halves of UTF-16
-)
 _LABELS: Final[Mapping[str, str]] = {
     "dur_ns": "time",
     "excl_ns": "exclusive",
@@ -121,47 +121,21 @@ _SPARE: Final = (
     *("temporaries_bytes", "activation_gradients_bytes", "workspace_bytes", "optimizer_state_bytes"),
     *("gradients_bytes", "weights_bytes", "kept_bytes"),
     *estimate_words.SPARE,
+    "class",
 )
 """Columns that give way, in this order, where the names did and the line is too long still; then ratios do."""
 _SPARE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "rank": ("clock_offset_ns", "file", "clock_error_ns", "window_ns", "device"),
     "collective": ("skew_error_ns", "sequence", "in_bytes", "max_dur_ns", "group_size", "group"),
     "straggler": ("longest_collective",),
+    "launch": ("device", "stream", "since_ns"),
+    "iteration": ("copy_dur_ns", "host_dur_ns"),
+    "phase": ("copy_dur_ns", "host_dur_ns"),
+    "layer": ("copy_dur_ns", "host_dur_ns"),
 }
 """Columns of one table alone that give way, after those."""
 _RATIOS: Final = ("share", "coverage", "roof", "gain_share", "overlap")
 _MIN_NAME: Final = 24
-
-
-def cleaned(text: str) -> str:
-    """The text without control characters, which a hostile name could steer a terminal with."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def shortened(text: str, width: int) -> str:
-    """The text, cut in its middle to at most ``width`` columns; both ends tell kernels apart."""
-    if display_width(text) <= width:
-        return text
-    keep = max(width - 1, 0)
-    tail = keep // 3
-    return f"{_start(text, keep - tail)}…{_start(text[::-1], tail)[::-1]}"
-
-
-def _start(text: str, width: int) -> str:
-    """As much of the text as fits into ``width`` columns."""
-    reached = accumulate(map(_columns, text))
-    return text[: sum(1 for _ in takewhile(lambda columns: columns <= width, reached))]
-
-
-def display_width(text: str) -> int:
-    """Terminal columns that the text takes (wide characters take two, combining ones none)."""
-    return len(text) if text.isascii() else sum(map(_columns, text))
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _cell(column: str) -> Callable[[Any], str]:
@@ -190,13 +164,25 @@ def _plain(value: Any) -> str:
     return cleaned(str(value))
 
 
-def table(answer: Answer, *, width: int, ratios: Sequence[str] = (), weights: Sequence[float] | None = None) -> str:
+def table(
+    answer: Answer,
+    *,
+    width: int,
+    ratios: Sequence[str] = (),
+    weights: Sequence[float] | None = None,
+    footers: Sequence[Mapping[str, Any]] = (),
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    paint: Paint = PLAIN,
+) -> str:
     """The rows as lines of at most ``width`` columns where that is possible, a heading and a rule above them.
 
     ``ratios`` names further columns that hold ratios (pipes). Where the terminal is too narrow for all columns, those
     that can be done without and then the ratios with the lowest values give way, and a last line names them: those
     whose largest is lowest, or with ``weights`` of the rows those whose sum is. Columns without any value are left
-    out, save the key.
+    out, save the key. ``footers`` are rows below a rule of their own (sums): blank where they lack a column.
+    ``right`` names texts that are aligned to the right: numbers that come with their units; ``spare`` columns that give
+    way before all others.
     """
     shown = {
         name: values
@@ -211,30 +197,84 @@ def table(answer: Answer, *, width: int, ratios: Sequence[str] = (), weights: Se
     if answer.by in heads and answer.by not in ("core", "name"):
         nothing = "(not stated)" if answer.by in ("stream", "device") else f"(outside any {answer.by})"
         cells[answer.by] = [nothing if cell == "-" else cell for cell in cells[answer.by]]
-    widths = {name: max(map(display_width, [heads[name], *column])) for name, column in cells.items()}
-    _give_way(widths, width)
-    spare = [name for name in (*_SPARE, *_SPARE_OF.get(answer.by, ())) if name not in ratios]
-    hidden = _spared(widths, _excess(widths, width), spare)
-    kept = {name: taken for name, taken in widths.items() if name not in hidden}
-    hidden += _hidden(kept, width, [(name, _greatest(shown[name], weights)) for name in ratios if name in shown])
+    ends = [{name: _footer(name, cells, ratios, end) for name in cells} for end in footers]
+    widths = {
+        name: max(map(display_width, [heads[name], *column, *(end[name] for end in ends)]))
+        for name, column in cells.items()
+    }
+    hidden = _narrowed(widths, width, answer.by, shown=shown, ratios=ratios, spare=spare, weights=weights)
     for name in hidden:
         del cells[name], widths[name]
     texts = {name for name, values in shown.items() if any(isinstance(value, str) for value in values)}
-    left = texts - set(_MEASURES)
+    left = texts - set(_MEASURES) - set(right)
+    cells = {name: all_shortened(column, widths[name]) for name, column in cells.items()}
 
     def line(row: Mapping[str, str]) -> str:
         parts = [_padded(shortened(row[name], widths[name]), widths[name], left=name in left) for name in cells]
         return "  ".join(parts).rstrip()
 
     rows = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
-    rule = "  ".join("-" * widths[name] for name in cells)
-    lines = [line(heads), rule, *map(line, rows)]
+    rule = paint("dim", "  ".join("-" * widths[name] for name in cells))
+    lines = [paint("title", line(heads)), rule, *map(line, rows)]
     if not rows:
         lines.append("(none)")
+    if ends:
+        lines += [rule, *(paint("figure", line(end)) for end in ends)]
     if hidden:
         told = f"hidden: {', '.join(heads[name] for name in hidden)} (widen the terminal, or --format csv)"
-        lines += textwrap.wrap(told, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        wrapped = textwrap.wrap(told, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        lines += [paint("dim", line) for line in wrapped]
     return "\n".join(lines)
+
+
+def _footer(name: str, cells: Mapping[str, Sequence[str]], ratios: Sequence[str], end: Mapping[str, Any]) -> str:
+    """The cell of a footer: blank where it has nothing to say."""
+    if end.get(name) is None:
+        return ""
+    if isinstance(end[name], str):
+        return str(end[name])
+    write = units.format_ratio if name in ratios else _cell(name)
+    return str(write(end[name]))
+
+
+def _repeated(shown: Mapping[str, Sequence[Any]], widths: Mapping[str, int], width: int) -> list[str]:
+    """A column that says what another says already, where the line is too long: it goes before names are cut."""
+    same = "excl_ns" in shown and list(shown["excl_ns"]) == list(shown.get("dur_ns", ()))
+    return ["excl_ns"] if same and _excess(widths, width) > 0 else []
+
+
+def _narrowed(
+    widths: dict[str, int],
+    width: int,
+    by: str,
+    *,
+    shown: Mapping[str, Sequence[Any]],
+    ratios: Sequence[str],
+    spare: Sequence[str],
+    weights: Sequence[float] | None,
+) -> list[str]:
+    """The columns that give way so that the line fits; ``widths`` of names are narrowed for those that stay.
+
+    What another column says already goes first; then names are cut; then what can be done without goes, then ratios,
+    and where all that is not enough, columns from the right.
+    """
+    wanted = dict(widths)
+    repeated = _repeated(shown, widths, width)
+    aside = {name: widths.pop(name) for name in repeated}
+    _give_way(widths, width)
+    widths.update(aside)
+    order = dict.fromkeys((*repeated, *spare, *_SPARE, *_SPARE_OF.get(by, ())))
+    hidden = _spared(widths, _excess(widths, width), [name for name in order if name not in ratios])
+    kept = {name: widths[name] for name in shown if name not in hidden}
+    hidden += _hidden(kept, width, [(name, _greatest(shown[name], weights)) for name in ratios if name in kept])
+    kept = {name: widths[name] for name in shown if name not in hidden}
+    from_right = [name for name in reversed(kept) if name not in (by, "name", "dur_ns", *list(kept)[:1])]
+    hidden += _spared(kept, _excess(kept, width), from_right)
+    kept = {name: widths[name] for name in shown if name not in hidden}
+    for name in (each for each in _NAMES if each in kept):  # what the columns that went have left goes to names
+        widths[name] += min(max(-_excess(kept, width), 0), wanted[name] - widths[name])
+        kept[name] = widths[name]
+    return hidden
 
 
 def _excess(widths: Mapping[str, int], width: int) -> int:

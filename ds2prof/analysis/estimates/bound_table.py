@@ -196,9 +196,8 @@ def _on_tensor(table: Table) -> BoolArray:
 def _columns(table: Table, use: _Use, codes: IntArray, names: list[str]) -> dict[str, Sequence[Any]]:
     count, durations = len(names), table.ints("dur_ns")
     texts = table["name"].categories or ()
-    class_of = dict(
-        zip(codes.tolist(), (kernel_class(texts[code]) for code in table["name"].values.tolist()), strict=True)
-    )
+    classes = [kernel_class(text) for text in texts]
+    class_of = dict(zip(codes.tolist(), (classes[code] for code in table["name"].values.tolist()), strict=True))
     columns: dict[str, Sequence[Any]] = {
         "name": names,
         "class": [class_of[code] for code in range(count)],

@@ -172,7 +172,19 @@ def utilization(profile: Profile) -> Interval | None:
     is lost or counted twice by that. Blind spot: that of GPU compute utilization; work between the ranges is in none.
     """
     found = iterations_of(profile)
-    if found is None or found.starts_ns is None or found.stops_ns is None or profile.meta.times != "real":
+    parts = None if found is None else busy_parts(profile, found)
+    if found is None or parts is None:
+        return None
+    (busy, whole), kept = parts, found.counted
+    return interval(busy[kept], wholes=whole[kept], strata=found.strata[kept], bounds=(0.0, 1.0))
+
+
+def busy_parts(profile: Profile, found: Iterations) -> tuple[IntArray, IntArray] | None:
+    """(ns in which kernels ran, ns of the iteration) of each iteration, over all devices: what the ratio is made of.
+
+    None where device or iterations have no times.
+    """
+    if found.starts_ns is None or found.stops_ns is None or profile.meta.times != "real":
         return None
     kernels = profile.table("kernels")
     if not len(kernels) or timed(kernels) is not kernels:
@@ -184,9 +196,7 @@ def utilization(profile: Profile) -> Interval | None:
         own = kernels if mask.all() else kernels.take(mask)
         begins, ends = own.ints("start_ns"), ends_ns(own)
         busy += covered_before(begins, ends, stops) - covered_before(begins, ends, starts)
-    whole = (stops - starts) * len(devices)
-    kept = found.counted
-    return interval(busy[kept], wholes=whole[kept], strata=found.strata[kept], bounds=(0.0, 1.0))
+    return busy, (stops - starts) * len(devices)
 
 
 def rates(profile: Profile, found: Iterations) -> dict[str, Interval]:
