@@ -10,6 +10,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,12 +38,20 @@ def run(words: list[str], text: str) -> Outcome:
     return in_process(lambda: command_line.main(own(words)))
 
 
+TOOLS = {"nsys": "nsys", "nsight": "ncu", "nvprof": "nvprof"}
+"""Mode of capture -> the program without which not even its command line can be told."""
+
+
 def run_dry(words: list[str], text: str) -> Outcome:
-    """Ask ``ds2prof run`` or run_profile.sh for the command lines that it would start."""
-    given = own(words) if "ds2prof" in words else words[words.index("run_profile.sh") + 1 :]
+    """Ask ``ds2prof run`` or run_profile.sh for the command lines that it would start; parse where the tool is absent."""
+    is_ours = "ds2prof" in words
+    given = own(words) if is_ours else words[words.index("run_profile.sh") + 1 :]
     at = given.index("--") if "--" in given else len(given)
+    if any(shutil.which(TOOLS[word]) is None for word in given[:at] if word in TOOLS):
+        parsed(cli if is_ours else run_profile.command, given if is_ours else given[:at])
+        return Outcome(None)
     asked = given if "--dry-run" in given else [*given[:at], "--dry-run", *given[at:]]
-    if "ds2prof" in words:
+    if is_ours:
         return in_process(lambda: command_line.main(asked))
     return in_process(lambda: sys.exit(run_profile.main(asked)))
 

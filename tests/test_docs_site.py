@@ -17,6 +17,8 @@ from tests.test_report_browser import CHROMIUM, DRIVER, chromium
 
 pytestmark = pytest.mark.slow
 
+LEADS = ("index", "search", "next", "prev", "author", "top")
+"""What a <link> is to a page that it leads to; all others are loaded."""
 NO_NETWORK = """
 import socket
 
@@ -41,9 +43,10 @@ class Page(HTMLParser):
         told = dict(attrs)
         if "id" in told:
             self.names.add(told["id"])
-        if tag == "a" and "href" in told:
-            self.goals.append(told["href"])
-        elif tag == "link" and told.get("rel") in ("index", "search", "next", "prev", "author", "top"):
+        leads = tag == "a" or (
+            tag == "link" and told.get("rel") in ("index", "search", "next", "prev", "author", "top")
+        )
+        if leads and "href" in told:
             self.goals.append(told["href"])
         else:
             self.loads += [told[name] for name in ("src", "href", "data", "poster") if told.get(name)]
