@@ -268,7 +268,7 @@ PEAKS: Final[tuple[tuple[tuple[str, ...], DevicePeak], ...]] = (
     _row(["gh200 480gb"], 132, 1980, tensor_mhz=1830, per_sm=_GH100, gb_per_s=4000, l2_kib=None, source=_GH200,
          sparse=True, published={"fp32": 67, "tensor_fp64": 67, "tensor_tf32": 494.5, "tensor_bf16": 989.5,
          "tensor_fp16": 989.5, "tensor_fp8": 1979, "tensor_int8": 1979}),
-    _row(["b200"], 148, 1980, tensor_mhz=1856, clocks="implied", per_sm=_GB100, gb_per_s=8000, l2_kib=129024,
+    _row(["b200"], 148, 1980, tensor_mhz=1856, clocks="implied", per_sm=_GB100, gb_per_s=8000, l2_kib=129536,
          source=_B200, sparse=True, published={"fp32": 75, "tensor_tf32": 1125, "tensor_bf16": 2250,
          "tensor_fp16": 2250, "tensor_fp8": 4500, "tensor_int8": 4500, "tensor_fp4": 9000}),
     _row(["rtx 5080"], 84, 2617, base_mhz=2295, per_sm=_GB20X_GEFORCE, gb_per_s=960, l2_kib=65536,

@@ -393,7 +393,23 @@ def test_the_energy_of_a_sample_is_power_over_rate():
         {},
     )
     found = energy.joules_per(200.0, log)
-    assert (found["joules_per_samples"], found["joules_per_audio_s"]) == (4.0, None)
+    assert (found["joule_per_sample"], found["joule_per_audio_s"]) == (4.0, None)
+
+
+def test_a_window_whose_sidecar_tells_its_samples_has_the_energy_for_each():
+    s = 10**9
+    made = readings([power(0, 100.0), power(2 * s, 300.0)], window=(s, 2 * s))
+    assert "joule_per_sample" not in estimates.answer(made, "energy").columns
+    made.attach_run({"work": {"iterations": 2, "samples": 50, "audio_s": 125.0}})
+    row = estimates.answer(made, "energy").rows()[0]
+    assert (row["joule_per_sample"], row["joule_per_audio_s"]) == (pytest.approx(250 / 50), pytest.approx(2.0))
+    assert "joule_per_padded_s" not in row
+
+
+def test_a_file_without_a_window_has_no_energy_for_each_sample():
+    made = readings([power(0, 100.0), power(2 * 10**9, 300.0)])
+    made.attach_run({"work": {"iterations": 2, "samples": 50}})
+    assert "joule_per_sample" not in estimates.answer(made, "energy").columns
 
 
 @pytest.mark.parametrize("by", estimates.KEYS)

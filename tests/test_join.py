@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from ds2prof.analysis.join import join, table, totals, unmatched
 from ds2prof.analysis.join.alignment import aligned
 from ds2prof.analysis.join.keys import function_name, matching_name, printed
-from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED
+from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED, UNMATCHED
 from ds2prof.errors import MissingDataError, UsageError
-from ds2prof.tables import int_column
-from tests.join_support import NAMES, PIPES, RNN, counters, replayed, timeline, truth
+from ds2prof.tables import float_column, int_column, text_column
+from tests.join_support import CYCLES, NAMES, PIPES, RNN, counters, replayed, timeline, truth
 from tests.profiles import counters_profile, profile
 
 POINT = 0.01
@@ -375,6 +375,86 @@ def test_counters_of_another_chip_are_refused():
     whole = truth(1)
     with pytest.raises(MissingDataError, match=r"its chip is GH100, that of timeline\.json is GA100"):
         join(timeline(whole), counters(whole, chip="GH100"))
+
+
+def test_files_without_a_launch_in_common_are_refused_by_what_sets_them_apart():
+    grid = ("grid_x", "grid_y", "grid_z")
+    kernel = ("name", "kind", "device", *grid, "start_ns", "dur_ns")
+    replay = counters_profile([("k", 1000, 0.5)])
+    replay.table("kernels").columns.update({side: int_column([8]) for side in grid})
+    for name, kind, reason in (
+        ("m", "kernel", "no launch in it has the name, grid of one in .*; are the two of one program"),
+        ("k", "kernel", "no launch in it has the name, grid of one in .*; kernels of the same names are in both"),
+        ("graph 1", "graph", "graphs alone, whose contents the tool hid; .*--cuda-graph-trace=node"),
+    ):
+        made = profile(kernels=(kernel, [(name, kind, 0, 4, 1, 1, 0, 1000)]))
+        with pytest.raises(MissingDataError, match=reason):
+            join(made, replay, sm_clock_hz=1e9)
+
+
+def test_several_streams_without_a_launch_in_common_within_an_iteration_are_unmatched():
+    kernel = ("name", "device", "stream", "start_ns", "dur_ns", "correlation", "process")
+    api = ("name", "start_ns", "dur_ns", "correlation", "process", "thread")
+    calls = [("cudaLaunchKernel", at, 1, place, 1, 1) for place, at in enumerate((0, 5, 8000), 1)]
+    step = (
+        ("name", "kind", "value", "process", "thread", "start_ns", "dur_ns"),
+        [("s", "iteration", "1", 1, 1, 0, 50)],
+    )
+    made = profile(
+        kernels=(kernel, [("k", 0, 7, 10, 10, 1, 1), ("k", 0, 8, 20, 10, 2, 1), ("z", 0, 7, 9000, 10, 3, 1)]),
+        api=(api, calls),
+        ranges=step,
+    )
+    told, untold = (counters_profile([("z", 1000, 0.5), ("z", 1000, 0.5)]) for _ in range(2))
+    told.table("kernels").columns["iteration"] = text_column(["1", "1"])
+    for replay in (told, untold):
+        replay.table("kernels").columns["stream"] = int_column([7, 8])
+        joined = join(made, replay, sm_clock_hz=1e11)
+        assert joined.counter_row.tolist() == [-1, -1, -1]
+        assert joined.state.tolist() == [UNMATCHED, UNMATCHED, EXTRAPOLATED]
+    assert any("no iteration of the timeline has a launch" in note for note in joined.notes)
+
+
+def test_little_coverage_is_said_first():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("m", 0, 1000, 9000)]))
+    joined = join(made, counters_profile([("k", 1000, 0.5)]), sm_clock_hz=1e9)
+    for by in ("core", "name"):
+        assert table(joined, by).notes[0].startswith("only 10.00 % of the busy time has counters")
+    whole = truth(1)
+    answer = table(join(timeline(whole), counters(replayed(whole)), sm_clock_hz=whole.clock_hz), "core")
+    assert not any("of the busy time has counters" in note for note in answer.notes)
+
+
+def test_a_launch_whose_counters_were_not_read_is_covered_on_no_pipe():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("m", 0, 1000, 1000), ("n", 0, 2000, 2000)]))
+    replay = counters_profile([("k", 1000, 0.5), ("m", None, 0.5), ("n", 2000, 0.2)])
+    joined = join(made, replay, sm_clock_hz=1e9)
+    (row,) = table(joined, "core").rows()
+    assert joined.state.tolist() == [MATCHED, UNMATCHED, MATCHED]
+    assert (row["coverage"], row["launches"]) == (0.75, 2)
+    assert row["utilization"] == pytest.approx(900 / 3000)
+    assert (row["utilization_low"], row["utilization_high"]) == pytest.approx((900 / 4000, 1900 / 4000))
+    assert totals(joined)["coverage"] == 0.75
+    (listed,) = unmatched(joined).rows()
+    assert listed["reason"] == "the counters file lacks this launch of the key, or its counters"
+
+
+def test_coverage_is_that_of_each_pipe():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("m", 0, 1000, 3000)]))
+    replay = counters_profile([("k", 1000, 0.5), ("m", 3000, 0.2)])
+    more = replay.table("counters")
+    rows = [(0, CYCLES, "cycle", 1000), (1, CYCLES, "cycle", 3000), (0, PIPES["fma"], "ratio", 0.5)]
+    rows += [(1, PIPES["fma"], "ratio", 0.2), (1, PIPES["tensor"], "ratio", 0.1)]
+    launches, metrics, units, values = zip(*rows, strict=True)
+    more.columns.update(
+        launch=int_column(launches), metric=text_column(metrics), unit=text_column(units), value=float_column(values)
+    )
+    joined = join(made, replay, sm_clock_hz=1e9)
+    found = {row["pipe"]: (row["coverage"], row["matched"], row["launches"]) for row in table(joined, "core").rows()}
+    assert found == {"fma": (1.0, 1.0, 2), "tensor": (0.75, 0.75, 1)}
 
 
 def test_counters_without_cycles_are_refused():

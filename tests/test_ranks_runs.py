@@ -176,6 +176,11 @@ def test_a_replayed_capture_is_no_part_of_a_run():
         ranks.lanes_of(profiles.counters_profile([("k", 1, 0.5)]))
 
 
+def test_a_run_without_a_gpu_is_no_part_of_a_run_and_is_not_told_to_use_another_tool():
+    with pytest.raises(MissingDataError, match=r"no part of a run of ranks: a run without a GPU has no device work$"):
+        ranks.lanes_of(profile(meta=Meta(file="f", tool="t", format="f", domain="cpu", times="real")))
+
+
 def test_a_device_with_one_file_each_and_several_in_one_file_give_a_lane_each():
     kernels = [("gemm", 0, 0, 10), ("gemm", 1, 5, 10)]
     found = ranks.lanes_of(profiles.profile(kernels=(("name", "device", "start_ns", "dur_ns"), kernels)))

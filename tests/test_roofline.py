@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ds2prof.analysis.roofline import mfu
+from ds2prof.analysis.roofline import mfu, tables
 from ds2prof.analysis.roofline.executed import executed
 from ds2prof.analysis.roofline.kernels import kernel_work, value_bytes_of
 from ds2prof.analysis.roofline.roof import kernel_roofs
@@ -295,6 +295,47 @@ def test_products_that_are_not_counted_leave_no_roof():
     assert answer.columns["flop"] == [None]
     assert answer.columns["attainable_ns"] == [None]
     assert any("tensor cores, whose FLOP were not collected" in note for note in answer.notes)
+
+
+LAYERED = {
+    "kernels": [("sm90_gemm_bf16", 100, 10_000, 5), ("sm90_gemm_bf16", 10_100, 20_000, 25)],
+    "ops": [("aten::mm", SQUARE, BF, 0, 10), ("aten::mm", SQUARE, BF, 20, 30)],
+    "ranges": [("layer", "head", 0, 12), ("phase", "forward", 0, 40)],
+}
+
+
+def test_a_gain_is_asked_for_by_one_group_alone():
+    profile = modelled(**LAYERED)
+    layers = {row["name"]: row for row in tables.answer(profile, "gain", "layer").rows()}
+    attainable = GEMM_FLOP / BF16 * 1e9
+    assert {name: row["gain_ns"] for name, row in layers.items()} == {
+        "head": round(10_000 - attainable),
+        None: round(20_000 - attainable),
+    }
+    (phase,) = tables.answer(profile, "gain", "phase").rows()
+    assert (phase["group"], phase["name"]) == ("phase", "forward")
+    assert phase["gain_ns"] == pytest.approx(sum(row["gain_ns"] for row in layers.values()), abs=1)
+    assert {row["group"] for row in tables.answer(profile, "gain").rows()} == {"name", "class", "layer"}
+
+
+@pytest.mark.parametrize("per", tables.GROUPS)
+def test_a_roofline_has_the_rows_that_are_asked_for(per):
+    rows = tables.answer(modelled(**LAYERED), "roofline", per).rows()
+    assert sum(row["flop"] for row in rows) == 2 * GEMM_FLOP
+    assert len(rows) == (2 if per == "layer" else 1)
+    assert per in rows[0] or per == "class"
+
+
+def test_a_group_that_nobody_recorded_is_refused():
+    with pytest.raises(MissingDataError, match="no layer was recorded in this file; drop --per layer"):
+        tables.answer(modelled(*ONE), "gain", "layer")
+
+
+def test_the_command_line_offers_the_groups_that_there_are():
+    from ds2prof.analysis import questions
+    from ds2prof.cli import parse
+
+    assert questions.PER_OF == parse.PER_OF
 
 
 def run_log(**facts):

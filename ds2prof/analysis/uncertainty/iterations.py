@@ -26,6 +26,7 @@ from ds2prof.tables import BoolArray, IntArray, Profile
 
 TABLES: Final = ("ranges", "iterations", "kernels", "copies", "api", "overhead")
 _MOST_NAMED: Final = 5
+_LENGTHS: Final = "padded lengths of its iterations, laid beside"
 RATES: Final = ("samples", "audio_s", "padded_s")
 Ledger = Callable[[], Iterable[Mapping[str, Any]]]
 """Gives rows with ``iteration``, ``cause`` and ``dur_ns``."""
@@ -87,7 +88,18 @@ def _iterations(profile: Profile, padded: Mapping[int, float] | None) -> Iterati
         return _of_log(profile)
     if profile.meta.times == "replay" or not len(ranges_of_kind(profile, "iteration")):
         return None
-    return _of_timeline(profile, padded or {})
+    return _of_timeline(profile, _laid(profile) if padded is None else padded)
+
+
+def lay_lengths(profile: Profile, padded: Mapping[int, float]) -> None:
+    """Give a timeline padded lengths (:func:`padded_of`), before anything is asked about its iterations."""
+    profile.derived(_LENGTHS, lambda: dict(padded))
+
+
+def _laid(profile: Profile) -> dict[int, float]:
+    """What :func:`lay_lengths` gave."""
+    nothing: dict[int, float] = {}
+    return profile.derived(_LENGTHS, lambda: nothing)
 
 
 def padded_of(log: Profile) -> dict[int, float]:
