@@ -258,7 +258,7 @@ PEAKS: Final[tuple[tuple[tuple[str, ...], DevicePeak], ...]] = (
          l2_kib=51200, source=_H100, sparse=True, published={"fp32": 51.2, "fp64": 25.6, "fp16": 102.4,
          "bf16": 102.4, "tensor_fp64": 51.2, "tensor_tf32": 378, "tensor_bf16": 756, "tensor_fp16": 756,
          "tensor_fp8": 1513, "tensor_int8": 1513}),
-    _row(["h100 nvl"], 132, 1785, tensor_mhz=1545, clocks="implied", per_sm=_GH100, gb_per_s=3900, l2_kib=51200,
+    _row(["h100 nvl"], 132, 1785, tensor_mhz=1545, clocks="implied", per_sm=_GH100, gb_per_s=3900, l2_kib=None,
          source=_H100_SHEET, sparse=True, published={"fp32": 60, "fp64": 30, "tensor_fp64": 60,
          "tensor_tf32": 417.5, "tensor_bf16": 835.5, "tensor_fp16": 835.5, "tensor_fp8": 1670.5,
          "tensor_int8": 1670.5}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ds2prof.analysis.join.keys import function_name, matching_name, printed
 from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED, UNMATCHED
 from ds2prof.errors import MissingDataError, UsageError
 from ds2prof.tables import float_column, int_column, text_column
-from tests.join_support import CYCLES, NAMES, PIPES, RNN, counters, replayed, timeline, truth
+from tests.join_support import CYCLES, NAMES, PIPES, RNN, counters, replayed, section_of, timeline, truth
 from tests.profiles import counters_profile, profile
 
 POINT = 0.01
@@ -122,10 +123,21 @@ def test_coverage_is_the_share_of_time_that_has_counters(streams):
         made = counters(replayed(whole.take(np.flatnonzero(~lost))))
         seen = whole.take(np.flatnonzero(kept))
         joined = join(timeline(seen), made, sm_clock_hz=whole.clock_hz)
-        if streams == 1:
-            true = 1 - seen.dur_ns[lost[kept]].sum() / seen.dur_ns.sum()
-            assert rows(joined)["fma"]["coverage"] == pytest.approx(true, abs=0.015)
+        shares = _shares_by_hand(seen)
+        true = 1 - shares[lost[kept]].sum() / shares.sum()
+        assert rows(joined)["fma"]["coverage"] == pytest.approx(true, abs=0.015)
         assert totals(joined)["matched_launches"] == pytest.approx((kept & ~lost).sum(), abs=4)
+
+
+def _shares_by_hand(seen):
+    """The time of each launch, that of launches side by side in equal parts."""
+    ends = seen.start_ns + seen.dur_ns
+    edges = np.unique(np.concatenate((seen.start_ns, ends)))
+    shares = np.zeros(len(seen))
+    for start, end in pairwise(edges.tolist()):
+        running = np.flatnonzero((seen.start_ns <= start) & (ends >= end))
+        shares[running] += (end - start) / max(len(running), 1)
+    return shares
 
 
 def test_what_did_not_match_is_listed_on_both_sides_longest_first():
@@ -167,6 +179,21 @@ def test_one_captured_iteration_describes_those_like_it_and_the_two_are_told_apa
     assert window["utilization"] == pytest.approx(whole.utilization("fma"), abs=HUNDREDTH)
     by_iteration = {row["iteration"]: row for row in table(joined, "iteration").rows()}
     assert [by_iteration[step]["matched"] for step in range(4)] == [0.0, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("by", ["phase", "layer"])
+def test_one_captured_iteration_describes_the_layers_and_phases_of_those_like_it(by):
+    whole = truth(5, iterations=4, streams=2)
+    made = counters(replayed(whole.take(np.flatnonzero(whole.iteration == 2)), mixed=True, cold=2.0), clock=0.6)
+    answer = table(join(timeline(whole, sections=3), made, sm_clock_hz=whole.clock_hz), by)
+    section = section_of(whole, 3)
+    assert list(answer.columns[by]) == [f"{by}{at}" for at in range(3)]
+    for at, row in enumerate(answer.rows()):
+        assert row["coverage"] == pytest.approx(1.0)
+        assert 0.15 < row["matched"] < 0.35
+        for pipe in PIPES:
+            assert row[pipe] == pytest.approx(whole.utilization(pipe, section == at), abs=HUNDREDTH)
+            assert row[f"{pipe}_low"] <= row[pipe] <= row[f"{pipe}_high"]
 
 
 def test_the_captured_iteration_is_found_by_its_launches_where_the_counters_do_not_tell_it():

@@ -117,11 +117,22 @@ def test_no_more_than_five_outliers_are_named():
     assert lines[5] == "outliers: 2 more iterations"
 
 
+def test_an_outlier_that_the_window_cuts_is_given_no_cause():
+    ranges = steps([*TIMES, 40])
+    kernels = [("k", 1, 0, row[5] + 30, 60, at + 1) for at, row in enumerate(ranges)]
+    calls = [("cudaLaunchKernel", 1, 1, row[3] - 2, 2, row[5]) for row in kernels]
+    made = profile(ranges=(RANGE, ranges), kernels=(KERNEL, kernels), api=(CALL, calls))
+    (answer,) = questions.answers(made, "iteration")
+    (line,) = [note for note in answer.notes if note.startswith("outlier: ")]
+    assert line == f"outlier: iteration {len(TIMES)} took 40 ns, 60 ns (60 %) less than the median"
+
+
 def test_the_ledgers_rows_are_summed_over_devices():
     rows = [
         {"iteration": key, "device": device, "cause": "host", "dur_ns": 5} for key in (3, 4, None) for device in (0, 1)
     ]
-    assert iterations.by_iteration(rows, [3, 4, 5]) == {"host": [10, 10, 0]}
+    (host_ns,) = iterations.by_iteration(rows, [3, 4, 5]).values()
+    np.testing.assert_equal(host_ns, [10, 10, np.nan])
 
 
 def test_padded_lengths_of_a_run_log_make_strata_of_a_timeline():

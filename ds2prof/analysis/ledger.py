@@ -80,19 +80,26 @@ def idle_ledger(profile: Profile, *, per: Per | None = None) -> Answer:
 
 
 def _cut_off(profile: Profile, accounts: Mapping[int | None, Account]) -> list[str]:
-    """Which iterations the device ended behind the window, so that their rows hold a part of them."""
-    found = belonging(profile, "iteration")
+    """Which iterations the window cuts, and how far the last of them reaches beyond it."""
     notes = []
-    for device, part in accounts.items():
-        steps = zip(labels(found.keys, "iteration"), device_steps(profile, found, device), strict=True)
-        late = {key: step[1] - part.window.stop_ns for key, step in steps if step and step[1] > part.window.stop_ns}
+    for device in accounts:
+        late = cut_iterations(profile, device)
         if late:
             more = f" and {len(late) - _NAMED_AT_MOST:,} more" if len(late) > _NAMED_AT_MOST else ""
             which = f"iteration{'' if len(late) == 1 else 's'} {', '.join(map(str, list(late)[:_NAMED_AT_MOST]))}{more}"
             where = f" of device {device}" if len(accounts) > 1 else ""
             beyond = units.format_ns_short(max(late.values()))
-            notes.append(f"{which}{where} ended {beyond} after the window, which cuts the row: part of the work is missing")
+            said = "which cuts the row: part of the work is missing"
+            notes.append(f"{which}{where} ended {beyond} after the window, {said}")
     return notes
+
+
+def cut_iterations(profile: Profile, device: int | None) -> dict[str | int, int]:
+    """Iterations that the device ended behind the window, by how many ns: their rows hold a part of them."""
+    found = belonging(profile, "iteration")
+    stop_ns = account(profile, device, "iteration").window.stop_ns
+    steps = zip(labels(found.keys, "iteration"), device_steps(profile, found, device), strict=True)
+    return {key: step[1] - stop_ns for key, step in steps if step is not None and step[1] > stop_ns}
 
 
 def _names(part: Account, kind: str) -> list[str | None]:

@@ -24,6 +24,7 @@ from ds2prof.analysis import (
     waits,
 )
 from ds2prof.analysis.answers import Answer
+from ds2prof.analysis.estimates import allocations
 from ds2prof.analysis.ledger_account import Per
 from ds2prof.analysis.roofline import mfu
 from ds2prof.analysis.roofline import tables as roofline
@@ -39,6 +40,7 @@ METRIC: Final = "metric"
 PER_OF: Final[Mapping[str, tuple[str, ...]]] = {
     ledger.BY: ("iteration", "phase"),
     **dict.fromkeys(roofline.KEYS, roofline.GROUPS),
+    allocations.BY: (allocations.MOMENT,),
 }
 """Key -> what its answer can be split, or grouped, by."""
 KEYS: Final = (
@@ -78,7 +80,7 @@ def tables_for(by: str | None) -> tuple[str, ...]:
 def answers(profile: Profile, by: str | None, *, screens: bool = False, per: str | None = None) -> list[Answer]:
     """The answer by ``by``; without it, by what suits the profile: core then name for ``screens``, else name.
 
-    ``per`` is one of :data:`PER_OF`: it splits the ledger further, and says what a roofline's or gain's rows are.
+    ``per`` is one of :data:`PER_OF`: it splits the ledger further, and says what the rows of others are.
     """
     if throughput.is_run_log(profile):
         if by not in (None, "iteration"):
@@ -94,6 +96,8 @@ def answers(profile: Profile, by: str | None, *, screens: bool = False, per: str
         return [ledger.idle_ledger(profile, per=cast("Per | None", per))]
     if by in roofline.KEYS and per is not None and not samples.has_samples(profile):
         return [roofline.answer(profile, by, per)]
+    if by == allocations.BY and per is not None:
+        return [allocations.moments(profile)]
     if by is not None:
         return [_answer(profile, by)]
     if screens and profile.meta.domain == "gpu" and core.has_counters(profile):

@@ -59,6 +59,7 @@ PER_OF: Final = {
     "ledger": ("iteration", "phase"),
     "roofline": ("name", "class", "layer", "phase"),
     "gain": ("name", "class", "layer", "phase"),
+    "allocation": ("moment",),
 }
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
 DEFAULT_TOP: Final = 20
@@ -74,7 +75,7 @@ _PROGRESS_BYTES: Final = 32 << 20
     "--per",
     type=click.Choice(list(dict.fromkeys(word for words in PER_OF.values() for word in words))),
     help="With --by ledger: a ledger for each iteration or phase. With roofline, gain: rows by name, class, layer, "
-    "phase.",
+    "phase. With allocation: what was held over time.",
 )
 @click.option("--top", type=click.IntRange(min=1), help=f"The first N rows alone [table: {DEFAULT_TOP}; else all].")
 @click.option(

@@ -43,6 +43,7 @@ LABELS: Final[Mapping[str, str]] = {
     "resident_blocks": "blocks/SM",
     "theoretical_occupancy": "theor. occup.",
     "total_bytes": "allocated",
+    "held_bytes": "held",
     "peak_bytes": "peak",
     "end_bytes": "at the end",
     "peak_start_ns": "at (ns)",

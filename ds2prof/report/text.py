@@ -138,7 +138,7 @@ _SPARE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "latency": ("queued_launches", "device"),
     "bound": ("class", "launches"),
     "allocation": ("releases", "since_ns", "device"),
-    "bandwidth": ("device", "small_copies", "copies"),
+    "bandwidth": ("small_copies", "copies", "device"),
     "wave": ("launches",),
     "path": ("segments",),
 }
