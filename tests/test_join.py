@@ -129,6 +129,45 @@ def test_coverage_is_the_share_of_time_that_has_counters(streams):
         assert totals(joined)["matched_launches"] == pytest.approx((kept & ~lost).sum(), abs=4)
 
 
+def test_a_matched_launch_whose_like_is_left_over_may_be_any_of_its_key():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("k", 0, 1000, 1000)]))
+    (row,) = table(
+        join(made, counters_profile([("k", 1000, share) for share in (0.1, 0.5, 0.9)]), sm_clock_hz=1e9), "core"
+    ).rows()
+    assert row["matched"] == 1.0
+    assert (row["utilization_low"], row["utilization_high"]) == pytest.approx((0.1, 0.9))
+    assert 0.1 < row["utilization"] < 0.9
+
+
+def test_launches_are_in_the_order_of_their_calls_and_not_of_their_starts():
+    kernel = ("name", "device", "stream", "start_ns", "dur_ns", "correlation", "process")
+    kernels = (kernel, [("k", 0, 8, 500, 100, 2, 1), ("k", 0, 7, 1000, 100, 1, 1)])
+    api = ("name", "start_ns", "dur_ns", "correlation", "process", "thread")
+    calls = (api, [("cudaLaunchKernel", 10, 1, 1, 1, 1), ("cudaLaunchKernel", 20, 1, 2, 1, 1)])
+    replay = counters_profile([("k", 100, 0.2), ("k", 100, 0.6)])
+    assert join(profile(kernels=kernels, api=calls), replay, sm_clock_hz=1e9).counter_row.tolist() == [1, 0]
+    assert join(profile(kernels=kernels), replay, sm_clock_hz=1e9).counter_row.tolist() == [0, 1]
+
+
+def test_an_extrapolated_launch_does_what_the_one_in_its_place_did_within_the_bounds_of_its_key():
+    kernel = ("name", "device", "start_ns", "dur_ns", "correlation", "process")
+    api = ("name", "start_ns", "dur_ns", "correlation", "process", "thread")
+    step = ("name", "kind", "value", "process", "thread", "start_ns", "dur_ns")
+    made = profile(
+        kernels=(kernel, [("k", 0, 1000 * at + 100, 100, at + 1, 1) for at in range(5)]),
+        api=(api, [("cudaLaunchKernel", 1000 * at, 1, at + 1, 1, 1) for at in range(5)]),
+        ranges=(step, [("s", "iteration", str(at), 1, 1, (0, 2000, 4000)[at], 1500) for at in range(3)]),
+    )
+    replay = counters_profile([("k", 100, 0.2), ("k", 100, 0.6)])
+    replay.table("kernels").columns["iteration"] = text_column(["0", "0"])
+    joined = join(made, replay, sm_clock_hz=1e9)
+    assert joined.state.tolist() == [MATCHED, MATCHED, EXTRAPOLATED, EXTRAPOLATED, EXTRAPOLATED]
+    assert joined.work["fma"].value.tolist() == pytest.approx([20, 60, 20, 60, 40])  # alone in the last: the mean
+    assert joined.work["fma"].low.tolist() == pytest.approx([20, 60, 20, 20, 20])
+    assert joined.work["fma"].high.tolist() == pytest.approx([20, 60, 60, 60, 60])
+
+
 def _shares_by_hand(seen):
     """The time of each launch, that of launches side by side in equal parts."""
     ends = seen.start_ns + seen.dur_ns

@@ -133,6 +133,7 @@ _SPARE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "collective": ("skew_error_ns", "sequence", "in_bytes", "max_dur_ns", "group_size", "group"),
     "straggler": ("longest_collective",),
     "ledger": ("ended_by",),
+    "throughput": ("launches",),
     "roofline": ("step_gain_ns", "class", "coverage"),
     "gain": ("calls", "gain_share", "coverage"),
     "latency": ("queued_launches", "device"),

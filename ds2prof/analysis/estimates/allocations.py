@@ -119,7 +119,7 @@ def allocation_table(profile: Profile) -> Answer:
 
 
 def moments(profile: Profile) -> Answer:
-    """What each allocator held over time: a row for each event, of many the highest of each of :data:`POINTS` stretches.
+    """What each allocator held over time: a row for each event, of many the highest of each of :data:`POINTS` spans.
 
     Raises:
         MissingDataError: no allocation was recorded.

@@ -186,8 +186,9 @@ def _other_work(found: Matches, dur_ns: IntArray, cycles: FloatArray) -> list[st
     if share <= _ODD_SHARE:
         return []
     return [
-        f"{int(odd.sum())} matched launch{'' if odd.sum() == 1 else 'es'} ({units.format_ratio(share)} of the matched time) took less than half or "
-        "more than twice the time that their cycles let expect: was the work the same in both runs?"
+        f"{int(odd.sum())} matched launch{'' if odd.sum() == 1 else 'es'} ({units.format_ratio(share)} of the matched "
+        "time) took less than half or more than twice the time that their cycles let expect: was the work the same in "
+        "both runs?"
     ]
 
 
