@@ -117,6 +117,7 @@ def run(options: Options) -> None:
     from ds2prof.train.costs import TimedCapture
     from ds2prof.train.device import memory_errors, open_device
     from ds2prof.train.distributed import joined, ranks_of
+    from ds2prof.train.marks import mark_work
     from ds2prof.train.progress import Progress
     from ds2prof.train.runlog import RunLog, throughput_lines, write_run_log
     from ds2prof.train.workload import build_model, set_up
@@ -148,6 +149,8 @@ def run(options: Options) -> None:
         parameters = work.parameter_count()
         header = facts.run_header(settings, device, parameters=parameters, clock=clock, costs=capture.costs_ns())
         write_run_log(settings.run_log, header, log=log, window=settings.window)
+    if settings.profiler == "external":
+        mark_work(facts.work_of(log.stretch(settings.window)))
     if settings.profiler == "none":
         click.echo("\n".join(throughput_lines(log, settings.window)))
     else:  # no throughput here: what watches is in the way of what it watches

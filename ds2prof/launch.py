@@ -26,6 +26,7 @@ from ds2prof.capture.delivery import (
     whole_or_nothing,
     written,
 )
+from ds2prof.capture.injection import work_in
 from ds2prof.capture.job import NOTHING_MORE, Asked, Job, Plan
 from ds2prof.capture.launchers import Launcher, find_tool, tool_version
 from ds2prof.capture.outcome import Outcome, messages_in, tail
@@ -150,6 +151,7 @@ def capture(
         finished = _run(job, echo, patience)
         facts["dur_ns"] = finished.dur_ns
         facts["clocks"]["after"] = clocks() if machine.gpus else None
+        facts.update(work_in(job.status))
         outcome = _outcome(job, finished)
         try:
             _require_success(outcome, finished)

@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ds2prof.config import ENV_CORPUS
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
+
+# How long one example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("ds2prof", deadline=None)
+settings.load_profile("ds2prof")
 
 # A shell that starts us in the background has us ignore these, and so would every program that a test starts.
 for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):

@@ -149,9 +149,18 @@ def _starts(rng, iteration, stream, dur_ns) -> np.ndarray:
 
 
 def timeline(
-    found: Truth, *, steps: bool = True, calls: bool = True, chip: str = "GA100", device: str = "NVIDIA A100-PCIE-40GB"
+    found: Truth,
+    *,
+    steps: bool = True,
+    calls: bool = True,
+    sections: int = 0,
+    chip: str = "GA100",
+    device: str = "NVIDIA A100-PCIE-40GB",
 ) -> Profile:
-    """The truth as a profiler without counters saw it; without ``calls`` it saw no launches on the host."""
+    """The truth as a profiler without counters saw it; without ``calls`` it saw no launches on the host.
+
+    With ``sections`` the launches of each iteration are called in so many phases, each of one layer.
+    """
     order = np.argsort(found.start_ns, kind="stable")
     seen = found.take(order)
     tables = {"kernels": _kernels(seen, 0), "devices": _device(chip, device)}
@@ -167,17 +176,35 @@ def timeline(
             "thread": int_column(np.full(len(found), 1)),
         }
     if steps:
-        spans = [(step, *found.step_ns(step)) for step in np.unique(found.iteration).tolist()]
+        spans = [("iteration", str(step), *found.step_ns(step)) for step in np.unique(found.iteration).tolist()]
+        spans += _sections(found, sections)
         tables["ranges"] = {
-            "name": text_column([f"ProfilerStep#{step}" for step, _, _ in spans]),
-            "kind": text_column(["iteration"] * len(spans)),
-            "value": text_column([str(step) for step, _, _ in spans]),
+            "name": text_column([f"{kind} {value}" for kind, value, _, _ in spans]),
+            "kind": text_column([kind for kind, _, _, _ in spans]),
+            "value": text_column([value for _, value, _, _ in spans]),
             "process": int_column([1] * len(spans)),
             "thread": int_column([1] * len(spans)),
-            "start_ns": int_column([start for _, start, _ in spans]),
-            "dur_ns": int_column([stop - start for _, start, stop in spans]),
+            "start_ns": int_column([start for _, _, start, _ in spans]),
+            "dur_ns": int_column([stop - start for _, _, start, stop in spans]),
         }
     return Profile.of(Meta(file="timeline.json", tool="test", format="test"), tables)
+
+
+def section_of(found: Truth, sections: int) -> np.ndarray:
+    """The section of each launch: equal shares of its iteration, in the order of the calls."""
+    place = np.arange(len(found)) - np.searchsorted(found.iteration, found.iteration)
+    return place * sections // np.bincount(found.iteration)[found.iteration]
+
+
+def _sections(found: Truth, sections: int) -> list[tuple[str, str, int, int]]:
+    """(kind, value, start, end) of the phases and layers: around the calls of their launches."""
+    calls, of_launch = call_starts(found), section_of(found, max(sections, 1))
+    made = []
+    for step in np.unique(found.iteration).tolist() if sections else ():
+        for section in range(sections):
+            own = calls[(found.iteration == step) & (of_launch == section)]
+            made += [(kind, f"{kind}{section}", int(own.min()), int(own.max()) + 1) for kind in ("phase", "layer")]
+    return made
 
 
 def call_starts(found: Truth) -> np.ndarray:

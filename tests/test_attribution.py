@@ -294,7 +294,7 @@ def test_kernels_without_a_launch_are_shown_with_their_time():
     )
     answer = phases.range_times(made, "phase")
     assert [(row["phase"], row["dur_ns"]) for row in answer.rows()] == [("forward", 10), (None, 30)]
-    assert any("of 1 (30 ns) the launch call is not in the file" in note for note in answer.notes)
+    assert any("of 1 launch (30 ns) the launch call is not in the file" in note for note in answer.notes)
 
 
 def test_kernels_of_no_length_and_on_several_streams_are_counted_where_they_were_launched():

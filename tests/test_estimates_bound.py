@@ -9,7 +9,7 @@ from ds2prof.analysis.roofline.kernels import kernel_work
 from ds2prof.errors import MissingDataError
 from ds2prof.parsers import read_all
 from ds2prof.peaks import peak_named
-from tests.test_roofline import BF, GEMM_FLOP, H100, ONE, SIDE, SQUARE, counted, modelled
+from tests.test_roofline import BF, FP32, GEMM_FLOP, H100, ONE, SIDE, SQUARE, counted, modelled
 
 PEAK = peak_named(H100)
 TENSOR = "nvjet_tst_64x64_64x16_2x1_2cta_v_bz_TNT"
@@ -88,7 +88,7 @@ LATER = [("aten::mm", SQUARE, BF, 20, 30)]
 
 def test_a_file_with_counters_is_sent_to_them():
     with pytest.raises(MissingDataError, match="has counters, which say more"):
-        estimates.answer(counted({"smsp__sass_thread_inst_executed_op_ffma_pred_on.sum": 1.0}), "bound")
+        estimates.answer(counted(FP32), "bound")
 
 
 def test_no_shapes_is_one_line_that_says_what_to_do():

@@ -7,12 +7,13 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ds2prof.analysis import estimates, questions
 from ds2prof.analysis.estimates import allocations, critical_path, energy, grouped, latencies, path_edges, queue_depth
-from ds2prof.cli.parse import BY
+from ds2prof.cli.parse import BY, command
 from ds2prof.errors import MissingDataError
 from ds2prof.parsers import read_all
 from ds2prof.tables import Meta, Profile, Table, float_column, int_column, text_column
@@ -162,6 +163,22 @@ def test_bandwidth_is_bytes_over_time_and_pageable_memory_is_pointed_out():
     assert (second["pageable"], second["small_copies"]) == ("no", 0)
 
 
+def test_a_copy_that_is_faster_than_the_memory_is_pointed_out():
+    columns = ("name", "kind", "source_kind", "destination_kind", "device", "start_ns", "dur_ns", "size_bytes")
+    rows = [
+        ("memset", "memset", None, "device", 0, 0, 1000, 2_000_000),
+        ("HtoD", "memcpy", "pinned", "device", 0, 5000, 9, 9),
+    ]
+    copies = (columns, rows)
+    unknown = estimates.answer(profile(copies=copies), "bandwidth")
+    assert not any("faster than the device's memory" in note for note in unknown.notes)
+    stated = (("device", "name", "memory_bandwidth_bytes_per_s"), [(0, "some GPU", 10**12)])
+    notes = estimates.answer(profile(copies=copies, devices=stated), "bandwidth").notes
+    assert notes[-1].startswith("memset: faster than the device's memory (1,000 GB/s)")
+    tabled = (("device", "name"), [(0, "NVIDIA H100 80GB HBM3")])
+    assert len(estimates.answer(profile(copies=copies, devices=tabled), "bandwidth").notes) == len(unknown.notes)
+
+
 # ---- allocations
 
 
@@ -184,6 +201,19 @@ def test_the_timeline_of_memory_adds_up_and_names_what_was_open_at_the_peak():
     assert (second["device_type"], second["device"], second["peak_bytes"]) == ("cpu", None, 7)
 
 
+@pytest.fixture
+def ds2prof_at_80(monkeypatch):
+    """The lines that the command prints of a file by a key on a terminal of 80 columns."""
+
+    def lines(path, by):
+        monkeypatch.setenv("COLUMNS", "80")
+        result = CliRunner().invoke(command, [str(path), "--by", by])
+        assert result.exit_code == 0, result.output
+        return result.stdout.splitlines()
+
+    return lines
+
+
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(-50, 50)), min_size=1, max_size=60), st.integers(1, 10))
 def test_a_reduced_timeline_keeps_the_peak_and_has_no_more_points_than_asked_for(rows, points):
     rows = sorted(rows, key=lambda row: row[0])
@@ -193,6 +223,31 @@ def test_a_reduced_timeline_keeps_the_peak_and_has_no_more_points_than_asked_for
     assert len(times) <= max(points, 0)
     assert (np.diff(times) >= 0).all()
     assert held.max() == line.held_bytes.max() == np.cumsum([size for _, size in rows]).max()
+
+
+def test_what_was_held_over_time_is_asked_for_by_moments():
+    events = [("torch", "cuda", 0, 1, 1, 10 * at, size) for at, size in enumerate((100, 500, -500))]
+    made = profile(allocations=(ALLOCATION, events))
+    (answer,) = questions.answers(made, "allocation", per="moment")
+    found = [(row["since_ns"], row["held_bytes"]) for row in answer.rows()]
+    assert found == [(0, 100), (10, 600), (20, 100)]
+    with pytest.raises(MissingDataError, match="no allocations in this file"):
+        questions.answers(profile(), "allocation", per="moment")
+
+
+def test_a_long_timeline_of_memory_is_thinned_and_says_so():
+    events = [("torch", "cuda", 0, 1, 1, at, 1 if at % 2 else 2) for at in range(5000)]
+    answer = allocations.moments(profile(allocations=(ALLOCATION, events)))
+    assert len(answer.columns["held_bytes"]) == allocations.POINTS
+    assert max(answer.columns["held_bytes"]) == 7500
+    assert answer.notes[-1] == "of equal stretches of time, 1,000 for an allocator, the highest value alone"
+
+
+@pytest.mark.parametrize("by", ["roofline", "gain", "latency", "bound", "allocation", "wave", "path", "bandwidth"])
+def test_a_table_fits_a_terminal_of_80_columns(by, corpus, ds2prof_at_80):
+    lines = ds2prof_at_80(corpus / "kineto" / "AMD-AGI__TraceLens__h100_bert-small.json.gz", by)
+    assert len(lines) > 8
+    assert [line for line in lines[1:] if len(line) > 80] == []
 
 
 def test_kinetos_own_count_of_what_is_allocated_is_taken(corpus):
@@ -315,6 +370,21 @@ def test_the_path_through_a_real_trace_with_waits_sums_to_its_step(corpus):
     assert all(sum(value for value in critical_path.shares(one).values()) == pytest.approx(1.0) for one in walked)
 
 
+def test_a_path_through_a_file_without_steps_says_that_its_start_is_on_it(corpus):
+    path = corpus / "kineto" / "facebookresearch__HolisticTraceAnalysis__critical_path_alexnet_trace.json.gz"
+    (found,) = read_all(path, tables=estimates.TABLES_OF["path"])
+    (walked,) = critical_path.paths(found)
+    assert walked.iteration is None
+    assert critical_path.shares(walked)["host"] == pytest.approx(0.99863, abs=1e-5)
+    # What the host did before the first copy is nearly all one call: that which starts CUDA.
+    first = walked.dur_ns[np.argmin(walked.begin_ns)]
+    api = found.table("api")
+    longest = int(np.argmax(api.ints("dur_ns")))
+    assert (int(first), int(api.ints("dur_ns")[longest])) == (30_462_483_000, 29_927_377_000)
+    notes = estimates.answer(found, "path").notes
+    assert any(note.startswith("no iterations in this file") for note in notes)
+
+
 # ---- energy
 
 
@@ -393,7 +463,23 @@ def test_the_energy_of_a_sample_is_power_over_rate():
         {},
     )
     found = energy.joules_per(200.0, log)
-    assert (found["joules_per_samples"], found["joules_per_audio_s"]) == (4.0, None)
+    assert (found["joule_per_sample"], found["joule_per_audio_s"]) == (4.0, None)
+
+
+def test_a_window_whose_sidecar_tells_its_samples_has_the_energy_for_each():
+    s = 10**9
+    made = readings([power(0, 100.0), power(2 * s, 300.0)], window=(s, 2 * s))
+    assert "joule_per_sample" not in estimates.answer(made, "energy").columns
+    made.attach_run({"work": {"iterations": 2, "samples": 50, "audio_s": 125.0}})
+    row = estimates.answer(made, "energy").rows()[0]
+    assert (row["joule_per_sample"], row["joule_per_audio_s"]) == (pytest.approx(250 / 50), pytest.approx(2.0))
+    assert "joule_per_padded_s" not in row
+
+
+def test_a_file_without_a_window_has_no_energy_for_each_sample():
+    made = readings([power(0, 100.0), power(2 * 10**9, 300.0)])
+    made.attach_run({"work": {"iterations": 2, "samples": 50}})
+    assert "joule_per_sample" not in estimates.answer(made, "energy").columns
 
 
 @pytest.mark.parametrize("by", estimates.KEYS)

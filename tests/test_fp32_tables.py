@@ -63,6 +63,14 @@ def test_a_kernel_at_the_average_is_above_it():
     assert (names(above), names(below)) == (["only"], [])
 
 
+def test_kernels_that_are_all_alike_are_at_the_average_and_the_other_table_says_that_it_is_empty():
+    above, below = fp32.fp32_tables(leveled(*((f"k{row}", 7 + 3 * row, 3.0) for row in range(20))))
+    assert len(above) == 20
+    assert len(below) == 0
+    assert below.notes[0] == "no kernel is below the average"
+    assert not any(note.startswith("no kernel") for note in above.notes)
+
+
 def test_levels_say_that_integer_work_counts():
     assert any("integer" in note for note in fp32.fp32_tables(leveled(("a", 10, 4.0)))[0].notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from ds2prof.analysis.join import join, table, totals, unmatched
 from ds2prof.analysis.join.alignment import aligned
 from ds2prof.analysis.join.keys import function_name, matching_name, printed
-from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED
+from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED, UNMATCHED
 from ds2prof.errors import MissingDataError, UsageError
-from ds2prof.tables import int_column
-from tests.join_support import NAMES, PIPES, RNN, counters, replayed, timeline, truth
+from ds2prof.tables import float_column, int_column, text_column
+from tests.join_support import CYCLES, NAMES, PIPES, RNN, counters, replayed, section_of, timeline, truth
 from tests.profiles import counters_profile, profile
 
 POINT = 0.01
@@ -122,10 +123,60 @@ def test_coverage_is_the_share_of_time_that_has_counters(streams):
         made = counters(replayed(whole.take(np.flatnonzero(~lost))))
         seen = whole.take(np.flatnonzero(kept))
         joined = join(timeline(seen), made, sm_clock_hz=whole.clock_hz)
-        if streams == 1:
-            true = 1 - seen.dur_ns[lost[kept]].sum() / seen.dur_ns.sum()
-            assert rows(joined)["fma"]["coverage"] == pytest.approx(true, abs=0.015)
+        shares = _shares_by_hand(seen)
+        true = 1 - shares[lost[kept]].sum() / shares.sum()
+        assert rows(joined)["fma"]["coverage"] == pytest.approx(true, abs=0.015)
         assert totals(joined)["matched_launches"] == pytest.approx((kept & ~lost).sum(), abs=4)
+
+
+def test_a_matched_launch_whose_like_is_left_over_may_be_any_of_its_key():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("k", 0, 1000, 1000)]))
+    (row,) = table(
+        join(made, counters_profile([("k", 1000, share) for share in (0.1, 0.5, 0.9)]), sm_clock_hz=1e9), "core"
+    ).rows()
+    assert row["matched"] == 1.0
+    assert (row["utilization_low"], row["utilization_high"]) == pytest.approx((0.1, 0.9))
+    assert 0.1 < row["utilization"] < 0.9
+
+
+def test_launches_are_in_the_order_of_their_calls_and_not_of_their_starts():
+    kernel = ("name", "device", "stream", "start_ns", "dur_ns", "correlation", "process")
+    kernels = (kernel, [("k", 0, 8, 500, 100, 2, 1), ("k", 0, 7, 1000, 100, 1, 1)])
+    api = ("name", "start_ns", "dur_ns", "correlation", "process", "thread")
+    calls = (api, [("cudaLaunchKernel", 10, 1, 1, 1, 1), ("cudaLaunchKernel", 20, 1, 2, 1, 1)])
+    replay = counters_profile([("k", 100, 0.2), ("k", 100, 0.6)])
+    assert join(profile(kernels=kernels, api=calls), replay, sm_clock_hz=1e9).counter_row.tolist() == [1, 0]
+    assert join(profile(kernels=kernels), replay, sm_clock_hz=1e9).counter_row.tolist() == [0, 1]
+
+
+def test_an_extrapolated_launch_does_what_the_one_in_its_place_did_within_the_bounds_of_its_key():
+    kernel = ("name", "device", "start_ns", "dur_ns", "correlation", "process")
+    api = ("name", "start_ns", "dur_ns", "correlation", "process", "thread")
+    step = ("name", "kind", "value", "process", "thread", "start_ns", "dur_ns")
+    made = profile(
+        kernels=(kernel, [("k", 0, 1000 * at + 100, 100, at + 1, 1) for at in range(5)]),
+        api=(api, [("cudaLaunchKernel", 1000 * at, 1, at + 1, 1, 1) for at in range(5)]),
+        ranges=(step, [("s", "iteration", str(at), 1, 1, (0, 2000, 4000)[at], 1500) for at in range(3)]),
+    )
+    replay = counters_profile([("k", 100, 0.2), ("k", 100, 0.6)])
+    replay.table("kernels").columns["iteration"] = text_column(["0", "0"])
+    joined = join(made, replay, sm_clock_hz=1e9)
+    assert joined.state.tolist() == [MATCHED, MATCHED, EXTRAPOLATED, EXTRAPOLATED, EXTRAPOLATED]
+    assert joined.work["fma"].value.tolist() == pytest.approx([20, 60, 20, 60, 40])  # alone in the last: the mean
+    assert joined.work["fma"].low.tolist() == pytest.approx([20, 60, 20, 20, 20])
+    assert joined.work["fma"].high.tolist() == pytest.approx([20, 60, 60, 60, 60])
+
+
+def _shares_by_hand(seen):
+    """The time of each launch, that of launches side by side in equal parts."""
+    ends = seen.start_ns + seen.dur_ns
+    edges = np.unique(np.concatenate((seen.start_ns, ends)))
+    shares = np.zeros(len(seen))
+    for start, end in pairwise(edges.tolist()):
+        running = np.flatnonzero((seen.start_ns <= start) & (ends >= end))
+        shares[running] += (end - start) / max(len(running), 1)
+    return shares
 
 
 def test_what_did_not_match_is_listed_on_both_sides_longest_first():
@@ -167,6 +218,21 @@ def test_one_captured_iteration_describes_those_like_it_and_the_two_are_told_apa
     assert window["utilization"] == pytest.approx(whole.utilization("fma"), abs=HUNDREDTH)
     by_iteration = {row["iteration"]: row for row in table(joined, "iteration").rows()}
     assert [by_iteration[step]["matched"] for step in range(4)] == [0.0, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("by", ["phase", "layer"])
+def test_one_captured_iteration_describes_the_layers_and_phases_of_those_like_it(by):
+    whole = truth(5, iterations=4, streams=2)
+    made = counters(replayed(whole.take(np.flatnonzero(whole.iteration == 2)), mixed=True, cold=2.0), clock=0.6)
+    answer = table(join(timeline(whole, sections=3), made, sm_clock_hz=whole.clock_hz), by)
+    section = section_of(whole, 3)
+    assert list(answer.columns[by]) == [f"{by}{at}" for at in range(3)]
+    for at, row in enumerate(answer.rows()):
+        assert row["coverage"] == pytest.approx(1.0)
+        assert 0.15 < row["matched"] < 0.35
+        for pipe in PIPES:
+            assert row[pipe] == pytest.approx(whole.utilization(pipe, section == at), abs=HUNDREDTH)
+            assert row[f"{pipe}_low"] <= row[pipe] <= row[f"{pipe}_high"]
 
 
 def test_the_captured_iteration_is_found_by_its_launches_where_the_counters_do_not_tell_it():
@@ -375,6 +441,86 @@ def test_counters_of_another_chip_are_refused():
     whole = truth(1)
     with pytest.raises(MissingDataError, match=r"its chip is GH100, that of timeline\.json is GA100"):
         join(timeline(whole), counters(whole, chip="GH100"))
+
+
+def test_files_without_a_launch_in_common_are_refused_by_what_sets_them_apart():
+    grid = ("grid_x", "grid_y", "grid_z")
+    kernel = ("name", "kind", "device", *grid, "start_ns", "dur_ns")
+    replay = counters_profile([("k", 1000, 0.5)])
+    replay.table("kernels").columns.update({side: int_column([8]) for side in grid})
+    for name, kind, reason in (
+        ("m", "kernel", "no launch in it has the name, grid of one in .*; are the two of one program"),
+        ("k", "kernel", "no launch in it has the name, grid of one in .*; kernels of the same names are in both"),
+        ("graph 1", "graph", "graphs alone, whose contents the tool hid; .*--cuda-graph-trace=node"),
+    ):
+        made = profile(kernels=(kernel, [(name, kind, 0, 4, 1, 1, 0, 1000)]))
+        with pytest.raises(MissingDataError, match=reason):
+            join(made, replay, sm_clock_hz=1e9)
+
+
+def test_several_streams_without_a_launch_in_common_within_an_iteration_are_unmatched():
+    kernel = ("name", "device", "stream", "start_ns", "dur_ns", "correlation", "process")
+    api = ("name", "start_ns", "dur_ns", "correlation", "process", "thread")
+    calls = [("cudaLaunchKernel", at, 1, place, 1, 1) for place, at in enumerate((0, 5, 8000), 1)]
+    step = (
+        ("name", "kind", "value", "process", "thread", "start_ns", "dur_ns"),
+        [("s", "iteration", "1", 1, 1, 0, 50)],
+    )
+    made = profile(
+        kernels=(kernel, [("k", 0, 7, 10, 10, 1, 1), ("k", 0, 8, 20, 10, 2, 1), ("z", 0, 7, 9000, 10, 3, 1)]),
+        api=(api, calls),
+        ranges=step,
+    )
+    told, untold = (counters_profile([("z", 1000, 0.5), ("z", 1000, 0.5)]) for _ in range(2))
+    told.table("kernels").columns["iteration"] = text_column(["1", "1"])
+    for replay in (told, untold):
+        replay.table("kernels").columns["stream"] = int_column([7, 8])
+        joined = join(made, replay, sm_clock_hz=1e11)
+        assert joined.counter_row.tolist() == [-1, -1, -1]
+        assert joined.state.tolist() == [UNMATCHED, UNMATCHED, EXTRAPOLATED]
+    assert any("no iteration of the timeline has a launch" in note for note in joined.notes)
+
+
+def test_little_coverage_is_said_first():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("m", 0, 1000, 9000)]))
+    joined = join(made, counters_profile([("k", 1000, 0.5)]), sm_clock_hz=1e9)
+    for by in ("core", "name"):
+        assert table(joined, by).notes[0].startswith("only 10.00 % of the busy time has counters")
+    whole = truth(1)
+    answer = table(join(timeline(whole), counters(replayed(whole)), sm_clock_hz=whole.clock_hz), "core")
+    assert not any("of the busy time has counters" in note for note in answer.notes)
+
+
+def test_a_launch_whose_counters_were_not_read_is_covered_on_no_pipe():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("m", 0, 1000, 1000), ("n", 0, 2000, 2000)]))
+    replay = counters_profile([("k", 1000, 0.5), ("m", None, 0.5), ("n", 2000, 0.2)])
+    joined = join(made, replay, sm_clock_hz=1e9)
+    (row,) = table(joined, "core").rows()
+    assert joined.state.tolist() == [MATCHED, UNMATCHED, MATCHED]
+    assert (row["coverage"], row["launches"]) == (0.75, 2)
+    assert row["utilization"] == pytest.approx(900 / 3000)
+    assert (row["utilization_low"], row["utilization_high"]) == pytest.approx((900 / 4000, 1900 / 4000))
+    assert totals(joined)["coverage"] == 0.75
+    (listed,) = unmatched(joined).rows()
+    assert listed["reason"] == "the counters file lacks this launch of the key, or its counters"
+
+
+def test_coverage_is_that_of_each_pipe():
+    kernel = ("name", "device", "start_ns", "dur_ns")
+    made = profile(kernels=(kernel, [("k", 0, 0, 1000), ("m", 0, 1000, 3000)]))
+    replay = counters_profile([("k", 1000, 0.5), ("m", 3000, 0.2)])
+    more = replay.table("counters")
+    rows = [(0, CYCLES, "cycle", 1000), (1, CYCLES, "cycle", 3000), (0, PIPES["fma"], "ratio", 0.5)]
+    rows += [(1, PIPES["fma"], "ratio", 0.2), (1, PIPES["tensor"], "ratio", 0.1)]
+    launches, metrics, units, values = zip(*rows, strict=True)
+    more.columns.update(
+        launch=int_column(launches), metric=text_column(metrics), unit=text_column(units), value=float_column(values)
+    )
+    joined = join(made, replay, sm_clock_hz=1e9)
+    found = {row["pipe"]: (row["coverage"], row["matched"], row["launches"]) for row in table(joined, "core").rows()}
+    assert found == {"fma": (1.0, 1.0, 2), "tensor": (0.75, 0.75, 1)}
 
 
 def test_counters_without_cycles_are_refused():

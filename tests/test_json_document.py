@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from ds2prof.analysis.estimates.bound_table import bound_table
 from ds2prof.analysis.questions import KEYS, answers, tables_for
 from ds2prof.analysis.rates import COLUMNS
 from ds2prof.analysis.roofline.tables import gains
@@ -39,7 +40,7 @@ def written():
 def given():
     """Key -> the fields that answers by it have, over the golden files of every format.
 
-    No golden file has work whose roof is known, without which nothing can be gained.
+    No golden file has work whose roof is known, without which there is no gain and no bound.
     """
     found: dict[str, set[str]] = {}
     for path in sorted(path for name in READABLE for path in (GOLDEN / name).glob("*/input*")):
@@ -51,7 +52,8 @@ def given():
                     continue
                 for answer in made:
                     found.setdefault(answer.by, set()).update(answer.columns)
-    return found | {"gain": set(gains(modelled(*ONE)).columns)}
+    roofs = modelled(*ONE)
+    return found | {"gain": set(gains(roofs).columns), "bound": set(bound_table(roofs).columns)}
 
 
 def is_told(field, told):

@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 
 import ds2prof
+from ds2prof.analysis import ranks
 from ds2prof.analysis.kernels import kernel_times
 from ds2prof.analysis.ledger import idle_ledger
 from ds2prof.analysis.phases import range_times
@@ -112,6 +113,16 @@ def test_the_ledger_is_that_of_the_truth(name, form, profile_of):
     assert {device: sum(each.values()) for device, each in found.items()} == {
         device: each["window_ns"] for device, each in known.items()
     }
+
+
+@pytest.mark.parametrize(("name", "form"), TIMELINES)
+def test_the_sums_of_each_rank_are_those_of_the_ledger_of_the_truth(name, form, tmp_path):
+    profile = ds2prof.read(written(RUNS[name], form, tmp_path), tables=ranks.TABLES)
+    for lane in ranks.lanes_of(profile):
+        causes = dict(expected(name, form)["devices"][str(lane.device)]["ledger"])
+        for cause in ("compute", "exposed_communication", "exposed_copy"):
+            assert getattr(lane.sums, f"{cause}_ns") == causes.pop(cause, 0)
+        assert lane.sums.idle_ns == sum(causes.values())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ds2prof.capture.injection import work_in
 from ds2prof.capture.job import Plan
 from ds2prof.capture.launchers import Launcher, launcher
 from ds2prof.capture.processes import Patience, handling, run
@@ -79,6 +80,32 @@ def received(environ: dict[str, str]) -> list[str]:
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+@pytest.mark.parametrize("name", ["nsys", "nvprof"])
+def test_the_work_of_the_window_that_the_program_tells_is_in_the_sidecar(
+    name: str, tools: dict[str, str], output: Path, tmp_path: Path
+) -> None:
+    path = output / f"mine.{launcher(name).extension}"
+    script = tmp_path / "told.sh"
+    script.write_text("""echo 'work 77 {"iterations": 2, "model_flop": 7}' >>"$DS2PROF_STATUS" """)
+    captured(name, ["bash", str(script)], path=path, environ=tools)
+    facts = read_sidecar(path)
+    assert facts is not None
+    assert facts["work"] == {"iterations": 2, "model_flop": 7}
+
+
+@pytest.mark.parametrize("told", ["work 1 {}\nwork 2 {}\n", "work 1 {\n", "work 1\n", "work 1 [2]\n", "step 1 2\n"])
+def test_work_that_is_of_several_processes_or_not_whole_is_not_taken(told: str, tmp_path: Path) -> None:
+    (tmp_path / "status").write_text(told)
+    assert work_in(tmp_path / "status") == {}
+    assert work_in(tmp_path / "none") == {}
+
+
+def test_work_is_found_behind_a_long_list_of_steps(tmp_path: Path) -> None:
+    steps = "".join(f"step 1 {number}\n" for number in range(150_000))
+    (tmp_path / "status").write_text(steps + 'work 1 {"samples": 3}\n')
+    assert work_in(tmp_path / "status") == {"work": {"samples": 3}}
 
 
 @pytest.mark.parametrize(("name", "extension"), [("nsight", "csv"), ("nsys", "nsys-rep"), ("nvprof", "nvvp")])

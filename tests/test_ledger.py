@@ -137,7 +137,7 @@ def test_without_a_launch_the_gap_is_unknown_and_said_so():
     answer = ledger.idle_ledger(made)
     assert causes(answer) == {"compute": 200, "head": 100, "tail": 300, "unknown": 400}
     assert any(
-        "1 waits (400 ns) ended with an operation of which no launch is recorded" in note for note in answer.notes
+        "1 wait (400 ns) ended with an operation of which no launch is recorded" in note for note in answer.notes
     )
 
 
@@ -290,6 +290,18 @@ def test_an_iteration_reaches_from_the_end_of_the_one_before_to_that_of_its_last
     }
 
 
+def test_an_iteration_that_the_window_cuts_is_named():
+    steps = [(f"s{number}", "iteration", str(number), 1, 1, number * 300, 300) for number in range(2)]
+    kernels = [("a", 1, 0, 7, 1, 100, 100), ("b", 1, 0, 7, 2, 550, 100)]
+    calls = [("cudaLaunchKernel", 1, 1, 1, 20, 30), ("cudaLaunchKernel", 1, 1, 2, 500, 20)]
+    whole = profile(kernels=(KERNEL, kernels[:1]), api=(CALL, calls), ranges=(RANGE, steps))
+    cut = profile(kernels=(KERNEL, kernels), api=(CALL, calls), ranges=(RANGE, steps))
+    said = "iteration 1 ended 50 ns after the window, which cuts the row: part of the work is missing"
+    assert said in ledger.idle_ledger(cut, per="iteration").notes
+    assert not any("cuts the row" in note for note in ledger.idle_ledger(whole, per="iteration").notes)
+    assert said not in ledger.idle_ledger(cut).notes
+
+
 def test_waits_belong_to_the_phase_of_the_operation_that_ended_them():
     found = groups(ledger.idle_ledger(stepped(), per="phase"), "phase")
     assert found == {
@@ -320,6 +332,48 @@ def test_findings_name_the_range_the_operator_and_what_ended_the_wait():
         "200 ns outside any operator; 300 ns ended by aten::_ctc_loss"
     )
     assert first.text in ledger.idle_ledger(made).notes
+
+
+def test_each_cause_names_the_range_operator_and_call_it_was_mostly_in_and_what_ended_most_of_it():
+    found = ledger.idle_ledger(
+        window_of(
+            calls=[("cudaStreamSynchronize", 1, 1, None, 150, 130)],
+            ranges=[("load", "user", None, 1, 1, 210, 280)],
+            ops=(OP, [("aten::mm", 1, 1, 300, 300)]),
+        )
+    )
+    named = {row["cause"]: tuple(row[name] for name in ledger.NAMED) for row in found.rows() if row["dur_ns"]}
+    assert list(ledger.NAMED) == ["range", "operator", "call", "ended_by"]
+    assert named == {
+        "compute": (None, None, None, None),
+        "queued": (None, None, None, "aten::mm"),
+        "launch_call": (None, None, "cudaLaunchKernel", "aten::mm"),
+        "synchronize": ("load", None, "cudaStreamSynchronize", "aten::mm"),
+        "host": ("load", "aten::mm", None, "aten::mm"),
+        "head": (None, None, None, "a"),
+        "tail": (None, None, None, None),
+    }
+
+
+def test_each_phase_names_what_kept_its_own_operations_waiting():
+    kernels = [("a", 1, 0, 7, 1, 100, 100), ("b", 1, 0, 7, 2, 600, 100), ("c", 1, 0, 7, 3, 900, 50)]
+    made = window_of(
+        kernels=kernels,
+        calls=[("cudaLaunchKernel", 1, 1, 3, 850, 10)],
+        ranges=[
+            ("ds2prof:phase:forward", "phase", "forward", 1, 1, 0, 540),
+            ("ds2prof:phase:backward", "phase", "backward", 1, 1, 800, 100),
+            ("tokenize", "user", None, 1, 1, 250, 230),
+            ("log", "user", None, 1, 1, 705, 90),
+        ],
+    )
+    rows = ledger.idle_ledger(made, per="phase").rows()
+    named = {(row["phase"], row["cause"]): (row["range"], row["ended_by"]) for row in rows if row["dur_ns"]}
+    assert named["forward", "host"] == ("tokenize", "b")
+    assert named["backward", "host"] == ("log", "c")
+    assert named["forward", "head"] == (None, "a")
+    assert named["backward", "queued"] == (None, "c")
+    assert named["forward", "compute"] == (None, None)
 
 
 def test_findings_name_the_call_that_was_waited_in():
@@ -406,7 +460,7 @@ def test_the_ledger_has_its_rows_as_json(golden):
     code, out, _ = ds2prof(golden / TRACE, "--by", "ledger", "--format", "json")
     assert code == 0
     rows = json.loads(out)["rows"]
-    assert {tuple(row) for row in rows} == {("device", "cause", "dur_ns", "share")}
+    assert {tuple(row) for row in rows} == {("device", "cause", "dur_ns", "share", *ledger.NAMED)}
     assert [row["cause"] for row in rows[: len(ledger.CAUSES)]] == list(ledger.CAUSES)
 
 
@@ -417,7 +471,18 @@ def test_each_iteration_or_phase_is_a_row_on_a_terminal_and_its_key_is_in_json(g
     assert f"\n{per}" in out
     assert "shares are of each row's own time" in out
     _, out, _ = ds2prof(golden / TRACE, "--by", "ledger", "--per", per, "--format", "json")
-    assert list(json.loads(out)["rows"][0]) == ["device", per, "cause", "dur_ns", "share"]
+    assert list(json.loads(out)["rows"][0]) == ["device", per, "cause", "dur_ns", "share", *ledger.NAMED]
+
+
+def test_a_terminal_shows_where_the_host_was_and_the_dearest_causes_in_words(golden):
+    code, out, _ = ds2prof(golden / TRACE, "--by", "ledger")
+    assert code == 0
+    head = next(line for line in out.splitlines() if line.startswith("cause"))
+    assert head.split("  ")[0] == "cause"
+    assert "mostly in" in head
+    assert "mostly ended by" in head
+    (said,) = [line for line in out.splitlines() if line.startswith("note: profiler_overhead: ")]
+    assert "(59.3 % of the window)" in said
 
 
 def test_causes_that_took_no_time_are_not_shown_on_a_terminal(golden):
@@ -435,7 +500,8 @@ def test_streams_are_rows_with_their_waits(golden):
 
 def test_per_asks_for_the_ledger(golden):
     code, _, err = ds2prof(golden / TRACE, "--by", "name", "--per", "phase")
-    assert (code, err) == (2, "ds2prof: --per phase: splits the ledger; add --by ledger\n")
+    added = "--by ledger or --by roofline or --by gain"
+    assert (code, err) == (2, f"ds2prof: --per phase: groups the rows of some answers alone; add {added}\n")
 
 
 # ---- real files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from fractions import Fraction
 
 from hypothesis import HealthCheck, given, settings
@@ -375,6 +375,33 @@ def test_what_idle_time_is_blamed_on_is_the_idle_time(lists):
         for kind in ("range", "operator"):
             assert part.blame.sums[kind].ns.sum(axis=0)[5:11].tolist() == late
         assert part.blame.sums["ender"].ns.sum(axis=0)[1:11].tolist() == part.sums_ns[0, 1:11].tolist()
+
+
+@fast
+@given(timelines(), st.sampled_from(ledger.PERS))
+def test_what_each_key_is_blamed_on_sums_to_the_whole_and_to_its_own_idle_time(lists, per):
+    found = answered({**lists, "resolution": None})
+    if found is None:
+        return
+    for device in ledger_sets.worked_devices(found[0]):
+        part = account(found[0], device, per)
+        for kind, sums in part.blame.sums.items():
+            whole, by_name = Counter(), Counter()
+            for name, row in zip([*sums.names, None], sums.ns.tolist(), strict=True):
+                whole.update({(name, cause): ns for cause, ns in enumerate(row) if ns and cause not in range(3)})
+            cells = defaultdict(Counter)
+            for key, ns in (pair for each in part.grouped.parts[kind] for pair in zip(*each, strict=True)):
+                cell, code = divmod(int(key), len(part.grouped.names[kind]))
+                cells[cell][part.grouped.names[kind][code]] += int(ns)
+            for cell, of_names in cells.items():
+                by_name.update({(name, cell % len(CAUSES)): ns for name, ns in of_names.items()})
+                assert of_names[part.grouped.tops(kind)[cell]] == max(of_names.values())
+            assert by_name == whole
+            if kind == "ender":
+                idle = dict(enumerate(part.sums_ns.reshape(-1).tolist()))
+                for cell, ns in idle.items():
+                    if CAUSES[cell % len(CAUSES)] not in (*CAUSES[:3], "head", "tail"):
+                        assert cells[cell].total() == ns
 
 
 @fast

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import importlib.util
 import io
 import json
@@ -11,16 +12,19 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 from click.testing import CliRunner
 
+from ds2prof import parsers
 from ds2prof.analysis import ranks
 from ds2prof.cli import answering, cluster
 from ds2prof.cli.answering import Question, part_of
 from ds2prof.cli.parse import BY
 from ds2prof.cli.parse import command as parse
-from ds2prof.errors import Ds2profError, UsageError
+from ds2prof.errors import Ds2profError, MissingDataError, UsageError
+from ds2prof.parsers import read_all
 from tests.ranks_support import Made, write
 
 LATE = [[0, 5_000, 300_000], [0, 250_000, 1_000], [10_000, 0, 4_000], [0, 0, 90_000]]
@@ -92,6 +96,28 @@ def test_a_file_that_cannot_be_read_is_reported_and_the_rest_answered(files, tmp
     assert [line for line in done.stderr.splitlines() if "bad.json" in line and line.startswith("ds2prof: ")]
 
 
+def test_a_disk_that_fails_while_one_file_is_read_is_that_files_failure(files, monkeypatch):
+    def failing(file, **more):
+        if file == str(files[1]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), file)
+        yield from read_all(file, **more)
+
+    monkeypatch.setattr(parsers, "read_all", failing)
+    parts = [part_of(str(file), question=Question("rank", "json")) for file in files]
+    assert [len(part.results) for part in parts] == [1, 0, 1]
+    assert [str(error) for error in parts[1].failures] == [f"{files[1]}: cannot be read: Input/output error"]
+
+
+def test_what_was_cut_off_of_a_file_without_an_answer_is_told(files, tmp_path):
+    cut = tmp_path / "cut.json"
+    text = files[0].read_text()
+    cut.write_text(text[: text.index('"kernel"')])
+    done = ran(files[0], cut, *files[1:], "--by", "rank")
+    assert isinstance(done.exception, MissingDataError)
+    assert "3 ranks in 3 files" in done.stdout
+    assert f"ds2prof: warning: {cut}: ends inside its list of events" in done.stderr
+
+
 def test_the_keys_of_runs_are_those_that_the_analysis_answers():
     assert answering.RUN_KEYS == ranks.KEYS
     assert set(ranks.KEYS) <= set(BY)
@@ -100,7 +126,7 @@ def test_the_keys_of_runs_are_those_that_the_analysis_answers():
 def test_one_file_alone_is_a_run_of_one_rank(files):
     found = json.loads(ran(files[0], "--by", "rank", "--format", "json").stdout)
     assert [row["wait_ns"] for row in found["rows"]] == [None]
-    assert "matched none of another rank" in found["warnings"][-1]
+    assert "one rank alone" in found["warnings"][-1]
 
 
 def test_workers_without_dask_is_wrong_usage(files):
@@ -128,18 +154,17 @@ def test_a_scheduler_that_does_not_answer_is_one_line(files, monkeypatch):
     assert "\n" not in str(error)
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """64 traces of one run, of which one is damaged."""
-    late = [[(rank * 7919 + step * 104_729) % 200_000 for rank in range(FILES)] for step in range(40)]
-    paths = write(tmp_path_factory.mktemp("many"), Made(late, [rank * 1_000_003 for rank in range(FILES)]))
-    paths[17].write_text('{"traceEvents": []}')
+def written_run(folder, count, *, damaged):
+    """Traces of one run, of which one is damaged."""
+    late = [[(rank * 7919 + step * 104_729) % 200_000 for rank in range(count)] for step in range(40)]
+    paths = write(folder, Made(late, [rank * 1_000_003 for rank in range(count)]))
+    paths[damaged].write_text('{"traceEvents": []}')
     return [str(path) for path in paths]
 
 
 @pytest.fixture(scope="module")
-def in_one_process(many):
-    return [part_of(file, question=Question("rank", "json")) for file in many]
+def some(tmp_path_factory):
+    return written_run(tmp_path_factory.mktemp("some"), 8, damaged=5)
 
 
 def tables(parts):
@@ -157,27 +182,46 @@ def two_workers():
         yield client
 
 
-@needs_dask
-@pytest.mark.slow
-def test_64_traces_on_two_workers_of_which_one_is_killed_give_the_tables_of_one_process(
-    many, in_one_process, two_workers
-):
-    pids = list(two_workers.run(os.getpid).values())
+def ask_and_take_a_while(file):
+    time.sleep(0.1)
+    return ask(file)
+
+
+def killed_midway(client, files, *, after):
+    """What each file gave, one of the workers killed when ``after`` of them were done; whether that one is gone."""
+    pids = list(client.run(os.getpid).values())
+    assert len(pids) == 2
     finished = []
 
     def done(_):
         finished.append(1)
-        if len(finished) == 8:
+        if len(finished) == after:
             os.kill(pids[0], signal.SIGKILL)
 
-    parts = cluster.mapped(two_workers, ask, many, done=done)
-    assert len(pids) == 2
-    assert pids[0] not in two_workers.run(os.getpid).values()
-    assert tables(parts) == tables(in_one_process)
-    assert [[str(error) for error in part.failures] for part in parts] == [
-        [str(error) for error in part.failures] for part in in_one_process
-    ]
-    assert sum(len(part.failures) for part in parts) == 1
+    parts = cluster.mapped(client, ask_and_take_a_while, files, done=done)
+    assert pids[0] not in client.run(os.getpid).values()
+    return parts
+
+
+def assert_same(parts, alone):
+    assert tables(parts) == tables(alone)
+    failures, wanted = ([[str(error) for error in part.failures] for part in each] for each in (parts, alone))
+    assert failures == wanted
+    assert sum(map(len, failures)) == 1
+
+
+@needs_dask
+@pytest.mark.slow
+def test_two_workers_of_which_one_is_killed_give_the_tables_of_one_process(some, two_workers):
+    assert_same(killed_midway(two_workers, some, after=2), [ask(file) for file in some])
+
+
+@needs_dask
+@pytest.mark.slow
+@pytest.mark.long
+def test_64_traces_on_two_workers_of_which_one_is_killed_give_the_tables_of_one_process(tmp_path, two_workers):
+    files = written_run(tmp_path, FILES, damaged=17)
+    assert_same(killed_midway(two_workers, files, after=8), [ask(file) for file in files])
 
 
 def by_name(file):
@@ -186,8 +230,8 @@ def by_name(file):
 
 @needs_dask
 @pytest.mark.slow
-def test_ordinary_questions_are_answered_alike_by_workers(many, two_workers):
-    assert cluster.mapped(two_workers, by_name, many[:4]) == [by_name(file) for file in many[:4]]
+def test_ordinary_questions_are_answered_alike_by_workers(some, two_workers):
+    assert cluster.mapped(two_workers, by_name, some[:3]) == [by_name(file) for file in some[:3]]
 
 
 def deadly(file):
@@ -198,9 +242,9 @@ def deadly(file):
 
 @needs_dask
 @pytest.mark.slow
-def test_a_file_that_kills_each_of_its_workers_is_given_up_and_the_rest_answered(many, two_workers):
-    parts = cluster.mapped(two_workers, deadly, many[:6])
-    assert [isinstance(part, Ds2profError) for part in parts] == [False, False, False, True, False, False]
+def test_a_file_that_kills_each_of_its_workers_is_given_up_and_the_rest_answered(some, two_workers):
+    parts = cluster.mapped(two_workers, deadly, some[:5])
+    assert [isinstance(part, Ds2profError) for part in parts] == [False, False, False, True, False]
     assert "rank3.json: 4 workers died over it" in str(parts[3])
 
 

@@ -11,7 +11,7 @@ import json
 import numpy as np
 import pytest
 
-from ds2prof.analysis import attribution, ranks
+from ds2prof.analysis import attribution, ledger, ranks
 from ds2prof.analysis.intervals import union_ns
 from ds2prof.analysis.ranks.communication import is_communication
 from ds2prof.parsers import read_all
@@ -146,3 +146,28 @@ def test_collectives_of_a_real_trace_tell_their_sizes_and_groups(corpus):
     assert (set(table["group"].tolist()), set(table["ranks"].tolist())) == ({"0"}, {"0,1"})
     sizes = dict(zip(table["launch"].tolist(), table["in_bytes"].tolist(), strict=True))
     assert 4 * 2_049_000 in sizes.values()
+
+
+ACCOUNTED = [
+    f"kineto/{DLRM}",
+    f"kineto/{HTA}nccl_data.json.gz",
+    f"kineto/{HTA}sampled_rank-0.json.gz",
+    "kineto/AMD-AGI__TraceLens__b200_eager_trace.json.gz",
+    "kineto/AMD-AGI__TraceLens__vllm_decode_full_graph_execution.json.gz",
+    "nvvp/UCBerkeley-Spring2022-CS267-project__blinkplus-nccl-base__output.nvvp",
+    "nsys-sqlite/hpcgroup__pipit__perlmutter-cloverleaf-cuda.sqlite",
+]
+
+
+@pytest.mark.parametrize("name", ACCOUNTED)
+def test_the_sums_of_a_real_files_ranks_are_the_rows_of_its_ledger(name, corpus):
+    for profile in read_all(corpus / name, tables=[*dict.fromkeys((*ranks.TABLES, *ledger.TABLES))]):
+        rows = {(row["device"], row["cause"]): row["dur_ns"] for row in ledger.idle_ledger(profile).rows()}
+        lanes = ranks.lanes_of(profile)
+        assert {device for device, _ in rows} == {lane.device for lane in lanes}
+        for row, lane in zip(ranks.answer(ranks.run_of(lanes), "rank").rows(), lanes, strict=True):
+            causes = {cause: rows[lane.device, cause] for cause in ledger.CAUSES}
+            assert row["window_ns"] == sum(causes.values())
+            for cause in ("compute", "exposed_communication", "exposed_copy"):
+                assert row[f"{cause}_ns"] == causes.pop(cause)
+            assert row["idle_ns"] == sum(causes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -103,6 +104,24 @@ def test_nobody_is_named_where_ranks_are_missing():
     assert [row["clock_offset_ns"] for row in table(run, "rank")] == OFFSETS
 
 
+def test_a_transfer_is_not_told_where_who_came_last_may_be_missing():
+    whole = Made(LATE, OFFSETS, world_size=3)
+    assert {row["transfer_ns"] for row in table(run_of(whole), "collective")} == {TRANSFER_NS}
+    assert {row["transfer_ns"] for row in table(run_of(whole, [0, 1]), "collective")} == {None}
+    left_early = Made(LATE, OFFSETS, name="broadcast")
+    assert {row["transfer_ns"] for row in table(run_of(left_early), "collective")} == {None}
+
+
+def test_a_rank_given_twice_makes_no_collective_whole():
+    run = run_of(Made(LATE, OFFSETS, world_size=3), [0, 1, 1])
+    assert table(run, "straggler") == []
+    assert [row["last_rank"] for row in table(run, "collective")] == [None] * 4
+    assert (
+        "4 of 4 collectives lack ranks or have one twice: who came last is not known"
+        in ranks.answer(run, "straggler").notes
+    )
+
+
 def test_a_broadcast_aligns_no_clocks_and_names_nobody():
     run = run_of(Made(LATE, OFFSETS, name="broadcast"))
     assert len(run.collectives) == 4
@@ -144,9 +163,8 @@ def test_uneven_counts_under_one_key_match_nothing():
 def test_files_without_ranks_are_told_apart_by_their_places():
     run = run_of(Made(LATE, OFFSETS, with_rank=False), order=[0, 1, 2])
     assert run.labels == [0, 1, 2]
-    assert (
-        "ranks are places in the order of the files: a file does not tell its rank" in ranks.answer(run, "rank").notes
-    )
+    said = "ranks are places in the order of the files and their devices: a file does not tell its rank"
+    assert said in ranks.answer(run, "rank").notes
 
 
 @pytest.mark.parametrize(
@@ -174,6 +192,12 @@ def test_overlap_is_the_share_of_communication_that_compute_runs_beside():
 def test_a_replayed_capture_is_no_part_of_a_run():
     with pytest.raises(MissingDataError, match="times are of replayed launches"):
         ranks.lanes_of(profiles.counters_profile([("k", 1, 0.5)]))
+
+
+def test_a_run_without_a_gpu_is_no_part_of_a_run_and_is_not_told_to_use_another_tool():
+    made = profiles.profile(meta=dataclasses.replace(profiles.META, domain="cpu"))
+    with pytest.raises(MissingDataError, match=r"no part of a run of ranks: a run without a GPU has no device work$"):
+        ranks.lanes_of(made)
 
 
 def test_a_device_with_one_file_each_and_several_in_one_file_give_a_lane_each():

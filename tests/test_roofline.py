@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ds2prof.analysis.roofline import mfu
+from ds2prof.analysis.roofline import mfu, tables
 from ds2prof.analysis.roofline.executed import executed
 from ds2prof.analysis.roofline.kernels import kernel_work, value_bytes_of
 from ds2prof.analysis.roofline.roof import kernel_roofs
@@ -297,6 +297,47 @@ def test_products_that_are_not_counted_leave_no_roof():
     assert any("tensor cores, whose FLOP were not collected" in note for note in answer.notes)
 
 
+LAYERED = {
+    "kernels": [("sm90_gemm_bf16", 100, 10_000, 5), ("sm90_gemm_bf16", 10_100, 20_000, 25)],
+    "ops": [("aten::mm", SQUARE, BF, 0, 10), ("aten::mm", SQUARE, BF, 20, 30)],
+    "ranges": [("layer", "head", 0, 12), ("phase", "forward", 0, 40)],
+}
+
+
+def test_a_gain_is_asked_for_by_one_group_alone():
+    profile = modelled(**LAYERED)
+    layers = {row["name"]: row for row in tables.answer(profile, "gain", "layer").rows()}
+    attainable = GEMM_FLOP / BF16 * 1e9
+    assert {name: row["gain_ns"] for name, row in layers.items()} == {
+        "head": round(10_000 - attainable),
+        None: round(20_000 - attainable),
+    }
+    (phase,) = tables.answer(profile, "gain", "phase").rows()
+    assert (phase["group"], phase["name"]) == ("phase", "forward")
+    assert phase["gain_ns"] == pytest.approx(sum(row["gain_ns"] for row in layers.values()), abs=1)
+    assert {row["group"] for row in tables.answer(profile, "gain").rows()} == {"name", "class", "layer"}
+
+
+@pytest.mark.parametrize("per", tables.GROUPS)
+def test_a_roofline_has_the_rows_that_are_asked_for(per):
+    rows = tables.answer(modelled(**LAYERED), "roofline", per).rows()
+    assert sum(row["flop"] for row in rows) == 2 * GEMM_FLOP
+    assert len(rows) == (2 if per == "layer" else 1)
+    assert per in rows[0] or per == "class"
+
+
+def test_a_group_that_nobody_recorded_is_refused():
+    with pytest.raises(MissingDataError, match="no layer was recorded in this file; drop --per layer"):
+        tables.answer(modelled(*ONE), "gain", "layer")
+
+
+def test_the_command_line_offers_the_groups_that_there_are():
+    from ds2prof.analysis import questions
+    from ds2prof.cli import parse
+
+    assert questions.PER_OF == parse.PER_OF
+
+
 def run_log(**facts):
     stretch = {"first": 0, "stop": 2, "wall_ns": 2 * 10**9, "model_flop": 6 * 10**13, "hardware_flop": 8 * 10**13}
     header = {"device_name": H100, "precision": "bf16", "profiler": None, "stretch": stretch, **facts}
@@ -391,6 +432,6 @@ def test_a_real_forward_pass_is_what_its_layers_say(corpus):
 def test_kernels_share_out_all_that_their_operators_did(corpus):
     profile = corpus_profile(corpus, "kineto/*h100_timesformer.json.gz")
     work = kernel_work(profile)
-    on_the_host = 5 * 400 - 1  # the last softmax, over the 400 classes of one sample
+    on_the_host = 5 * 400 - 2  # the last softmax, over the 400 classes of one sample
     assert np.nansum(work.flop) == pytest.approx(float(work.works.flop.sum() - on_the_host), abs=0.5)
     assert np.isnan(work.flop).sum() == 1

@@ -43,6 +43,20 @@ def test_launches_fit_eighty_columns_and_start_with_the_first():
     assert "start: since the first launch" in lines[-2] or "start: since the first launch" in lines[-1]
 
 
+def test_throughputs_and_the_ledger_fit_eighty_columns():
+    metric = "sm__a_throughput_with_a_long_name.avg.pct_of_peak_sustained_elapsed"
+    row = {"device": [0], "throughput": ["achieved_occupancy"], "utilization": [1.0], "coverage": [1.0]}
+    means = Answer("throughput", {**row, "launches": [8], "metric": [metric]})
+    long = "a range with a name that is longer than any line of a terminal that is narrow"
+    row = {"device": [0], "cause": ["exposed_communication"], "dur_ns": [999_900_000], "share": [1.0]}
+    names = {name: [long] for name in ("range", "operator", "call", "ended_by")}
+    for answer in (means, Answer("ledger", {**row, **names})):
+        totals = questions.totals_of(launches([0]))
+        text = screen(META, [answer], totals=totals, top=20, width=80, devices=())
+        assert max(map(len, text.splitlines())) <= 80
+        assert "hidden: " in text
+
+
 def test_what_gives_way_on_a_narrow_terminal_is_named():
     assert "hidden: exclusive (widen" in shown(launches([0, 0]), "launch")
     assert "hidden" not in shown(launches([0, 0]), "launch", width=120)

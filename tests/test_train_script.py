@@ -104,6 +104,22 @@ def test_a_trace_has_the_flop_of_its_window_in_its_sidecar(trace_path: Path) -> 
     assert 0 < facts["work"]["model_flop"] <= facts["work"]["hardware_flop"]
 
 
+def test_a_launcher_outside_is_told_the_work_of_the_window(
+    trace_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DS2PROF_STATUS", str(tmp_path / "status"))
+    window = ("--profile-start", 1, "--profile-stop", 3)
+    result = invoke("--batch-size", 2, "--profiler", "external", *window)
+    assert result.exit_code == 0, result.output
+    words = [line.split(" ", 2) for line in (tmp_path / "status").read_text().splitlines()]
+    assert [word for word, *_ in words] == ["open", "closed", "work"]
+    facts = read_sidecar(trace_path)
+    assert facts is not None
+    assert json.loads(words[-1][2]) == facts["work"]
+    assert (facts["work"]["samples"], facts["work"]["iterations"]) == (4, 2)
+    assert facts["work"]["padded_s"] >= facts["work"]["audio_s"] > 0
+
+
 def test_nothing_but_the_trace_and_its_sidecar_is_left(trace_path: Path) -> None:
     assert set(trace_path.parent.iterdir()) == {trace_path, sidecar_path(trace_path)}
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from ds2prof.analysis import questions
 from ds2prof.analysis.uncertainty import iterations
+from ds2prof.analysis.uncertainty.beside import lay_beside, lengths_of
 from ds2prof.analysis.uncertainty.clocks import clock_changes
 from ds2prof.analysis.uncertainty.pipes import pipe_intervals, with_intervals
 from ds2prof.analysis.windows import time_window
@@ -116,11 +117,22 @@ def test_no_more_than_five_outliers_are_named():
     assert lines[5] == "outliers: 2 more iterations"
 
 
+def test_an_outlier_that_the_window_cuts_is_given_no_cause():
+    ranges = steps([*TIMES, 40])
+    kernels = [("k", 1, 0, row[5] + 30, 60, at + 1) for at, row in enumerate(ranges)]
+    calls = [("cudaLaunchKernel", 1, 1, row[3] - 2, 2, row[5]) for row in kernels]
+    made = profile(ranges=(RANGE, ranges), kernels=(KERNEL, kernels), api=(CALL, calls))
+    (answer,) = questions.answers(made, "iteration")
+    (line,) = [note for note in answer.notes if note.startswith("outlier: ")]
+    assert line == f"outlier: iteration {len(TIMES)} took 40 ns, 60 ns (60 %) less than the median"
+
+
 def test_the_ledgers_rows_are_summed_over_devices():
     rows = [
         {"iteration": key, "device": device, "cause": "host", "dur_ns": 5} for key in (3, 4, None) for device in (0, 1)
     ]
-    assert iterations.by_iteration(rows, [3, 4, 5]) == {"host": [10, 10, 0]}
+    (host_ns,) = iterations.by_iteration(rows, [3, 4, 5]).values()
+    np.testing.assert_equal(host_ns, [10, 10, np.nan])
 
 
 def test_padded_lengths_of_a_run_log_make_strata_of_a_timeline():
@@ -360,3 +372,83 @@ def test_iterations_of_no_length_at_all_are_no_trouble():
     totals = questions.totals_of(made, "iteration")
     assert (totals["step_ns"], totals["intervals"]["gpu_compute_utilization"]["value"]) == (0, None)
     assert interval_lines(totals) == ["step 0 ns (0 to 0 ns with 95 %, 10 iterations)"]
+
+
+def padded_log(path, *, batch_size=4, rank=None, count=20):
+    """A run log of iterations that are long and short by turns."""
+    header = {**HEADER, "batch_size": batch_size, **({} if rank is None else {"rank": rank})}
+    rows = [
+        {"iteration": at, "wall_ns": 100, "samples": 4, "audio_s": 8.0, "padded_s": 10.0 * (1 + 2 * (at % 2))}
+        for at in range(count)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *rows]))
+    return path
+
+
+ALTERNATING = [100 + 200 * (at % 2) for at in range(20)]
+
+
+def test_a_run_log_is_laid_beside_a_timeline_where_it_alone_fits(tmp_path):
+    log = lengths_of(read(padded_log(tmp_path / "run_bs4.jsonl")))
+    other = lengths_of(read(padded_log(tmp_path / "run_bs8.jsonl", batch_size=8)))
+    short = lengths_of(read(padded_log(tmp_path / "short.jsonl", count=19)))
+
+    def strata(logs, run=None):
+        made = timeline(ALTERNATING)
+        made.attach_run(run)
+        file = lay_beside(made, logs)
+        totals = questions.totals_of(made, "iteration")
+        return file is not None, totals["intervals"]["step_ns"]["strata"]
+
+    assert strata([log]) == (True, 2)
+    assert strata([]) == (False, 1)
+    assert strata([short]) == (False, 1)
+    assert strata([log, other]) == (False, 1)
+    assert strata([log, other], {"batch_size": 4}) == (True, 2)
+    assert strata([log], {"batch_size": 16}) == (False, 1)
+    assert lay_beside(timeline(ALTERNATING, meta=replace(META, times="replay")), [log]) is None
+
+
+def kineto_steps(path, times_us):
+    """A trace with a kernel in each of those iterations."""
+    events = []
+    start = 0
+    for at, time_us in enumerate(times_us):
+        host = {"ph": "X", "pid": 1, "tid": 1, "ts": start}
+        events += [
+            {**host, "cat": "user_annotation", "name": f"ProfilerStep#{at}", "dur": time_us},
+            {**host, "cat": "cuda_runtime", "name": "cudaLaunchKernel", "dur": 1, "args": {"correlation": at + 1}},
+            {
+                "ph": "X",
+                "cat": "kernel",
+                "name": "k",
+                "pid": 0,
+                "tid": 7,
+                "ts": start + 5,
+                "dur": time_us // 2,
+                "args": {"device": 0, "stream": 7, "correlation": at + 1},
+            },
+        ]
+        start += time_us
+    path.write_text(json.dumps({"schemaVersion": 1, "traceEvents": events}))
+    return path
+
+
+@pytest.mark.parametrize("by", ["iteration", "ledger"])
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_parsing_a_timeline_and_its_run_log_together_stratifies_it(tmp_path, by, as_folder):
+    files = [kineto_steps(tmp_path / "torch_bs4.json", ALTERNATING), padded_log(tmp_path / "run_bs4.jsonl")]
+    paths = [tmp_path] if as_folder else files
+    arguments = ["parse", *map(str, paths), "--by", by, "--format", "json"]
+    done = CliRunner().invoke(cli, arguments)
+    found = json.loads(done.stdout)
+    ours = next(
+        one for one in (found if isinstance(found, list) else [found]) if one["source"]["tool"] != "ds2prof train"
+    )
+    step = ours["totals"]["intervals"]["step_ns"]
+    assert (step["value"], step["strata"]) == (200_000, 2)
+    assert (step["low"], step["high"]) == (200_000, 200_000)
+    assert ours["warnings"][-1] == f"padded lengths of the iterations: {files[1]}"
+    alone = json.loads(CliRunner().invoke(cli, ["parse", str(files[0]), "--by", by, "--format", "json"]).stdout)
+    assert alone["totals"]["intervals"]["step_ns"]["strata"] == 1
+    assert not any("padded lengths of the iterations" in line for line in alone["warnings"])

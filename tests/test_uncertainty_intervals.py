@@ -175,6 +175,13 @@ def test_single_draws_would_hold_it_far_less_often():
     assert _coverage(series, block=1) < 0.7 < 0.9 < _coverage(series)
 
 
+def test_blocks_are_as_long_as_the_correlation_of_the_departures_asks_for():
+    (series,) = _autoregressive(0.8, count=200, series=1, seed=3)
+    block = block_length(200, correlation(series - series.mean()))
+    assert interval(series).block == block > 5
+    assert interval(np.random.default_rng(3).permutation(series)).block < block
+
+
 def test_skewed_times_are_covered_too():
     coverage = _coverage(np.random.default_rng(9).exponential(size=(800, 40)), truth=1.0)
     assert 0.91 <= coverage <= 0.98

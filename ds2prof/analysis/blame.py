@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -50,15 +50,16 @@ class Blame:
 
     def add(self, profile: Profile, gaps: Gaps, split: Split) -> None:
         """Take the parts of some gaps in."""
-        pieces, part = split.pieces, gaps.take(split.rows)
-        for kind, codes in (("call", pieces.call), ("range", pieces.range_name), ("operator", pieces.operator)):
-            self._add(kind, codes, pieces.cause, pieces.dur_ns)
-        enders = ender_codes(profile, part.row)
-        called = split.causes_ns[:, CODE["launch_call"]]
-        launch = np.where(part.launch >= 0, _api_codes(profile)[part.launch] if len(_api_codes(profile)) else -1, -1)
-        self._add("call", launch, np.full(len(launch), CODE["launch_call"]), called)
-        for cause in range(len(CAUSES)):
-            self._add("ender", enders, np.full(len(enders), cause), split.causes_ns[:, cause])
+        for kind, codes, causes, dur_ns, _ in _told(profile, gaps, split):
+            self._add(kind, codes, causes, dur_ns)
+
+    def add_head(self, profile: Profile, head: Gaps) -> None:
+        """Take in what the stretch before the first operation ended with."""
+        self._add("ender", ender_codes(profile, head.row), _heads(head), head.end_ns - head.start_ns)
+
+    def top(self, kind: str, cause: str) -> str | None:
+        """The name that most of the cause is due to; None where most has none."""
+        return self.sums[kind].top(cause)[0]
 
     def _add(self, kind: str, codes: IntArray | CodeArray, causes: IntArray, dur_ns: IntArray) -> None:
         ns = self.sums[kind].ns
@@ -66,15 +67,104 @@ class Blame:
         ns += summed(rows * len(CAUSES) + causes, dur_ns, ns.size).reshape(ns.shape)
 
 
-def empty_blame(profile: Profile) -> Blame:
-    """No idle time yet, for each name that the profile has."""
-    names = {
+@dataclass(frozen=True)
+class GroupedBlame:
+    """As :class:`Blame`, for iterations or phases: of each group, cause and kind the one name that matters most.
+
+    Attributes:
+        groups: how many there are.
+        names: of each kind, what its codes stand for; the last, None, for what has no name.
+        same: of each kind, for each code the first that stands for the same name.
+        parts: of each kind, what was taken in: (group, cause and name as one number; ns).
+    """
+
+    groups: int
+    names: Mapping[str, Sequence[str | None]]
+    same: Mapping[str, IntArray]
+    parts: Mapping[str, list[tuple[IntArray, IntArray]]]
+
+    def add(self, profile: Profile, gaps: Gaps, split: Split, group: IntArray) -> None:
+        """Take the parts of some gaps in, each in the group of its gap."""
+        for kind, codes, causes, dur_ns, row in _told(profile, gaps, split):
+            self._add(kind, codes, group[row] * len(CAUSES) + causes, dur_ns)
+
+    def add_head(self, profile: Profile, head: Gaps, group: IntArray) -> None:
+        """Take in what the stretch before the first operation ended with."""
+        cells = group * len(CAUSES) + _heads(head)
+        self._add("ender", ender_codes(profile, head.row), cells, head.end_ns - head.start_ns)
+
+    def tops(self, kind: str) -> list[str | None]:
+        """For each group and, within it, each cause: the name that most is due to; None where most has none."""
+        found: list[str | None] = [None] * (self.groups * len(CAUSES))
+        if self.parts[kind]:
+            keys, ns = _sums_by_key(*(np.concatenate(side) for side in zip(*self.parts[kind], strict=True)))
+            cells, codes = np.divmod(keys, len(self.names[kind]))
+            order = np.lexsort((-codes, ns, cells))
+            last = order[np.append(cells[order[1:]] > cells[order[:-1]], True)]
+            for cell, code in zip(cells[last].tolist(), codes[last].tolist(), strict=True):
+                found[cell] = self.names[kind][code]
+        return found
+
+    def _add(self, kind: str, codes: IntArray | CodeArray, cells: IntArray, dur_ns: IntArray) -> None:
+        some = np.flatnonzero(dur_ns)
+        if len(some):
+            same = self.same[kind]
+            keys = cells[some] * len(same) + same[codes[some]]
+            self.parts[kind].append(_sums_by_key(keys, dur_ns[some]))
+
+
+def _sums_by_key(keys: IntArray, ns: IntArray) -> tuple[IntArray, IntArray]:
+    """(each key once, the sum of its ns)."""
+    distinct, inverse = np.unique(keys, return_inverse=True)
+    return distinct, summed(inverse, ns, len(distinct))
+
+
+def _heads(head: Gaps) -> IntArray:
+    return np.full(len(head), CODE["head"], dtype=np.int64)
+
+
+_Part = tuple[str, IntArray | CodeArray, IntArray, IntArray, IntArray]
+
+
+def _told(profile: Profile, gaps: Gaps, split: Split) -> Iterator[_Part]:
+    """(kind, name's code, cause, ns, row of the split) of all that some gaps are due to; -1 for no name."""
+    pieces, part = split.pieces, gaps.take(split.rows)
+    for kind, codes in (("call", pieces.call), ("range", pieces.range_name), ("operator", pieces.operator)):
+        yield kind, codes, pieces.cause, pieces.dur_ns, pieces.gap
+    rows = np.arange(len(part))
+    enders = ender_codes(profile, part.row)
+    launch = np.where(part.launch >= 0, _api_codes(profile)[part.launch] if len(_api_codes(profile)) else -1, -1)
+    called = CODE["launch_call"]
+    yield "call", launch, np.full(len(rows), called), split.causes_ns[:, called], rows
+    for cause in range(len(CAUSES)):
+        yield "ender", enders, np.full(len(rows), cause), split.causes_ns[:, cause], rows
+
+
+def _names(profile: Profile) -> dict[str, list[str]]:
+    return {
         "call": call_names(profile),
         "range": list(profile.table("ranges")["name"].categories or ()),
         "operator": list(profile.table("ops")["name"].categories or ()),
         "ender": ender_names(profile),
     }
-    return Blame({kind: Sums(of, np.zeros((len(of) + 1, len(CAUSES)), dtype=np.int64)) for kind, of in names.items()})
+
+
+def empty_grouped(profile: Profile, groups: int) -> GroupedBlame:
+    """No idle time yet, for each name that the profile has."""
+    names: dict[str, Sequence[str | None]] = {kind: [*of, None] for kind, of in _names(profile).items()}
+    same = {}
+    for kind, of in names.items():
+        first: dict[str | None, int] = {}
+        same[kind] = np.array([first.setdefault(name, code) for code, name in enumerate(of)], dtype=np.int64)
+    return GroupedBlame(groups, names, same, {kind: [] for kind in names})
+
+
+def empty_blame(profile: Profile) -> Blame:
+    """No idle time yet, for each name that the profile has."""
+    sums = {
+        kind: Sums(of, np.zeros((len(of) + 1, len(CAUSES)), dtype=np.int64)) for kind, of in _names(profile).items()
+    }
+    return Blame(sums)
 
 
 def ender_names(profile: Profile) -> list[str]:

@@ -12,6 +12,7 @@ all launches, weighted by their duration. What stands for FP32 utilization depen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isclose
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -167,11 +168,17 @@ def _side(
     rows = [
         row
         for row, value in enumerate(means)
-        if value is not None and average is not None and (value >= average) == (side == "above")
+        if value is not None and average is not None and _reaches(value, average) == (side == "above")
     ]
     rows.sort(key=lambda row: -(columns["share"][row] or 0.0))
     chosen = {name: [values[row] for row in rows] for name, values in columns.items()}
+    notes = notes if rows else (f"no kernel is {side} the average", *notes)
     return Answer(BY, {BY: [side] * len(rows), **chosen, "utilization": [means[row] for row in rows]}, notes)
+
+
+def _reaches(value: float, average: float) -> bool:
+    """Whether the value is the average or above it; kernels that are all alike are at it, however their mean rounds."""
+    return value >= average or isclose(value, average, rel_tol=1e-12)
 
 
 def _left_out(values: FloatArray, weights: FloatArray) -> tuple[str, ...]:

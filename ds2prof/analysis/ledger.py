@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ds2prof import units
@@ -12,8 +12,9 @@ from ds2prof.analysis.attribution import ranges_of_kind
 from ds2prof.analysis.belonging import belonging, labels
 from ds2prof.analysis.host_timelines import CAUSES, DATA, LOADERS
 from ds2prof.analysis.idle_causes import Oddities
-from ds2prof.analysis.ledger_account import Account, Per, account
+from ds2prof.analysis.ledger_account import BUSY, Account, Per, account
 from ds2prof.analysis.ledger_sets import check_times, worked_devices
+from ds2prof.analysis.steps import device_steps
 from ds2prof.analysis.windows import text_mask
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import Profile
@@ -21,7 +22,10 @@ from ds2prof.tables import Profile
 TABLES: Final = ledger_sets.TABLES
 BY: Final = "ledger"
 PERS: Final[tuple[Per, ...]] = ("iteration", "phase")
+NAMED: Final[Mapping[str, str]] = {"range": "range", "operator": "operator", "call": "call", "ended_by": "ender"}
+"""Column -> kind of name (:mod:`.blame`): what the host was in for most of a cause, what ended most of it."""
 _FINDINGS: Final = 3
+_NAMED_AT_MOST: Final = 5
 _WHOLE_KINDS: Final = ("graph", "range", "command_list", "subgrid_schedule")
 _HOW: Final = {
     "iteration": "iterations are 'ProfilerStep#N' or 'ds2prof:iteration:N' ranges",
@@ -36,6 +40,9 @@ def idle_ledger(profile: Profile, *, per: Per | None = None) -> Answer:
     the gaps between are split as :mod:`.idle_causes` says; head and tail are what lies before the first operation and
     after the last. ``share`` is of the device's window. With ``per``, rows of each iteration or phase
     (:func:`.ledger_account.account`) with the key before the cause, None for what belongs to none.
+
+    Beside idle time stand the innermost range, the operator and the call that the launching thread was in for most of
+    it, each by itself, and the operator (else kernel or copy) that ended most of it; None where most has no such name.
 
     Blind spots: idle is this process's idle; one thread running makes the device busy, and a collective that waits for
     other ranks is communication; kernels within a graph that was traced as a whole count as running throughout; what
@@ -56,6 +63,7 @@ def idle_ledger(profile: Profile, *, per: Per | None = None) -> Answer:
     if len(keys) > 1 and not any(part.sums_ns[-1].any() for part in accounts.values()):
         keys = keys[:-1]
     columns: dict[str, list[Any]] = {"device": [], **({per: []} if per else {}), "cause": [], "dur_ns": [], "share": []}
+    columns |= {name: [] for name in NAMED}
     for device, part in accounts.items():
         dur_ns = part.sums_ns[: len(keys)].reshape(-1)
         columns["device"] += [device] * len(dur_ns)
@@ -64,7 +72,40 @@ def idle_ledger(profile: Profile, *, per: Per | None = None) -> Answer:
         columns["cause"] += list(CAUSES) * len(keys)
         columns["dur_ns"] += dur_ns.tolist()
         columns["share"] += ratios(dur_ns, part.window.length_ns)
+        for name, kind in NAMED.items():
+            columns[name] += _names(part, kind)[: len(dur_ns)]
+    if per == "iteration":
+        notes = (*notes, *_cut_off(profile, accounts))
     return Answer(BY, columns, (*notes, *_notes(profile, list(accounts.values()))))
+
+
+def _cut_off(profile: Profile, accounts: Mapping[int | None, Account]) -> list[str]:
+    """Which iterations the window cuts, and how far the last of them reaches beyond it."""
+    notes = []
+    for device in accounts:
+        late = cut_iterations(profile, device)
+        if late:
+            more = f" and {len(late) - _NAMED_AT_MOST:,} more" if len(late) > _NAMED_AT_MOST else ""
+            which = f"iteration{'' if len(late) == 1 else 's'} {', '.join(map(str, list(late)[:_NAMED_AT_MOST]))}{more}"
+            where = f" of device {device}" if len(accounts) > 1 else ""
+            beyond = units.format_ns_short(max(late.values()))
+            said = "which cuts the row: part of the work is missing"
+            notes.append(f"{which}{where} ended {beyond} after the window, {said}")
+    return notes
+
+
+def cut_iterations(profile: Profile, device: int | None) -> dict[str | int, int]:
+    """Iterations that the device ended behind the window, by how many ns: their rows hold a part of them."""
+    found = belonging(profile, "iteration")
+    stop_ns = account(profile, device, "iteration").window.stop_ns
+    steps = zip(labels(found.keys, "iteration"), device_steps(profile, found, device), strict=True)
+    return {key: step[1] - stop_ns for key, step in steps if step is not None and step[1] > stop_ns}
+
+
+def _names(part: Account, kind: str) -> list[str | None]:
+    """For each group and cause of an account, the name of the kind that most of it is due to; None where busy."""
+    tops = [part.blame.top(kind, cause) for cause in CAUSES] if part.grouped is None else part.grouped.tops(kind)
+    return [None if CAUSES[cell % len(CAUSES)] in BUSY else name for cell, name in enumerate(tops)]
 
 
 def _notes(profile: Profile, accounts: Sequence[Account]) -> tuple[str, ...]:
@@ -116,7 +157,8 @@ def _oddities(profile: Profile, accounts: Sequence[Account]) -> list[str]:
     ):
         if total[name]:
             dur_ns = units.format_ns_short(total[f"{name}_ns"])
-            notes.append(f"unknown: {total[name]:,} waits ({dur_ns}) ended with an operation {why}")
+            waits = "1 wait" if total[name] == 1 else f"{total[name]:,} waits"
+            notes.append(f"unknown: {waits} ({dur_ns}) ended with an operation {why}")
     if total["threadless"]:
         notes.append(f"unknown: the launches that ended {total['threadless']:,} waits name no thread")
     if total["short"]:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from ds2prof.analysis.belonging import Belonging, belonging
-from ds2prof.analysis.blame import Blame, empty_blame, ender_codes
+from ds2prof.analysis.blame import Blame, GroupedBlame, empty_blame, empty_grouped, ender_codes
 from ds2prof.analysis.groups import summed
 from ds2prof.analysis.host_timelines import CAUSES, CODE
 from ds2prof.analysis.idle_causes import Oddities, splits
@@ -45,6 +45,7 @@ class Account:
         sums_ns: ns of each group (the last is of no key; one group alone where nothing was asked for) and cause.
         odd: what could not be told, counted.
         blame: the idle time by name.
+        grouped: what most of each group's idle time is due to; None where no groups were asked for.
         head: the stretch before the first operation; none where one runs from the start.
     """
 
@@ -52,6 +53,7 @@ class Account:
     sums_ns: IntArray
     odd: Oddities
     blame: Blame
+    grouped: GroupedBlame | None
     head: Gaps
 
     def cause_ns(self, cause: str) -> int:
@@ -98,9 +100,15 @@ def _account(profile: Profile, device: int | None, per: Per | None) -> Account:
     odd, blame = Oddities(), empty_blame(profile)
     _blame_exposed(profile, layers, found, blame)
     del found, layers
+    grouped = None if keys is None else empty_grouped(profile, len(sums_ns))
+    blame.add_head(profile, head)
+    if grouped is not None:
+        grouped.add_head(profile, head, head_group)
     for split in splits(profile, gaps, odd):
         _add(sums_ns, group[split.rows], split.causes_ns)
         blame.add(profile, gaps, split)
+        if grouped is not None:
+            grouped.add(profile, gaps, split, group[split.rows])
     last_end = int(sets.busy[1][-1]) if len(sets.busy[1]) else window.start_ns
     if len(sets.busy[0]):
         sums_ns[head_group, CODE["head"]] += head.end_ns - head.start_ns
@@ -108,7 +116,7 @@ def _account(profile: Profile, device: int | None, per: Per | None) -> Account:
     else:  # nothing ran in the window, so that all of it is before the first operation
         sums_ns[tail_group, CODE["head"]] += window.length_ns
     assert int(sums_ns.sum()) == window.length_ns, "the ledger does not sum to its window"
-    return Account(window, sums_ns, odd, blame, head)
+    return Account(window, sums_ns, odd, blame, grouped, head)
 
 
 def _starts_busy(sets: BusySets) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ds2prof import units
 from ds2prof.analysis import derived, rates
 from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.attribution import launches, ranges_of_kind
@@ -16,7 +17,7 @@ from ds2prof.analysis.intervals import self_shares_ns, union_ns
 from ds2prof.analysis.steps import whole_steps
 from ds2prof.analysis.windows import ends_ns, text_mask, timed
 from ds2prof.errors import MissingDataError
-from ds2prof.tables import BoolArray, Profile, Table
+from ds2prof.tables import BoolArray, IntArray, Profile, Table
 
 TABLES: Final = ("kernels", "copies", "api", "ranges", "spans", *rates.TABLES)
 MORE: Final[Mapping[str, tuple[str, ...]]] = {"phase": ("ops",), "layer": ("ops", "modules")}
@@ -139,11 +140,16 @@ def _unlinked_note(profile: Profile, outside: BoolArray, by: str) -> tuple[str, 
     if not outside.any():
         return ()
     dur_ns = profile.table("kernels").ints("dur_ns")
-    where = f"{int(outside.sum())} launches ({int(dur_ns[outside].sum())} ns) belong to no {by}"
+    where = f"{_counted(outside, dur_ns)} belong{'s' if int(outside.sum()) == 1 else ''} to no {by}"
     if is_told(profile, by):
-        return (f"{where}: no open range was recorded with them",)
+        return (f"{where}: no open range was recorded with it",)
     unlinked = outside & (launches(profile, "kernels") < 0)
     if not unlinked.any():
-        return (f"{where}: no range was open when they were launched",)
-    of_them = f"; of {int(unlinked.sum())} ({int(dur_ns[unlinked].sum())} ns) the launch call is not in the file"
+        return (f"{where}: none was open at the launch",)
+    of_them = f"; of {_counted(unlinked, dur_ns)} the launch call is not in the file"
     return (f"{where}: no launch call or no open range was recorded{of_them}",)
+
+
+def _counted(chosen: BoolArray, dur_ns: IntArray) -> str:
+    count = int(chosen.sum())
+    return f"{count:,} launch{'' if count == 1 else 'es'} ({units.format_ns_short(int(dur_ns[chosen].sum()))})"

@@ -90,10 +90,10 @@ def _notes(profile: Profile, outside: BoolArray) -> tuple[str, ...]:
     if not outside.any():
         return ()
     unlinked = int((outside & (launches(profile, "kernels") < 0)).sum())
-    lost = f"; of {unlinked} the launch call is not in the file" if unlinked else ""
+    lost = f"; of {unlinked:,} the launch call is not in the file" if unlinked else ""
     return (
-        f"{int(outside.sum())} launches belong to no range of their own thread{lost} (autograd runs the backward pass "
-        "on one where ranges are seldom open; --by phase finds it)",
+        f"{int(outside.sum()):,} launches belong to no range of their own thread{lost} (autograd runs the backward "
+        "pass on one where ranges are seldom open; --by phase finds it)",
     )
 
 

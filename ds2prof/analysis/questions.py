@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 from ds2prof.analysis import (
     core,
@@ -24,6 +24,7 @@ from ds2prof.analysis import (
     waits,
 )
 from ds2prof.analysis.answers import Answer
+from ds2prof.analysis.estimates import allocations
 from ds2prof.analysis.ledger_account import Per
 from ds2prof.analysis.roofline import mfu
 from ds2prof.analysis.roofline import tables as roofline
@@ -36,6 +37,12 @@ from ds2prof.tables import Profile
 RANGE_KEYS: Final = ("phase", "layer", "iteration")
 KERNEL_KEYS: Final = ("name", "kernel", "launch", "class", "stream", "device")
 METRIC: Final = "metric"
+PER_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    ledger.BY: ("iteration", "phase"),
+    **dict.fromkeys(roofline.KEYS, roofline.GROUPS),
+    allocations.BY: (allocations.MOMENT,),
+}
+"""Key -> what its answer can be split, or grouped, by."""
 KEYS: Final = (
     *roofline.KEYS,
     *("core", *KERNEL_KEYS[:4], *RANGE_KEYS, *KERNEL_KEYS[4:], *sums.KEYS, METRIC, memory.BY),
@@ -70,10 +77,10 @@ def tables_for(by: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*wanted, *throughput.TABLES, *memory.TABLES]))
 
 
-def answers(profile: Profile, by: str | None, *, screens: bool = False, per: Per | None = None) -> list[Answer]:
+def answers(profile: Profile, by: str | None, *, screens: bool = False, per: str | None = None) -> list[Answer]:
     """The answer by ``by``; without it, by what suits the profile: core then name for ``screens``, else name.
 
-    ``per`` splits the ledger further, by iteration or phase.
+    ``per`` is one of :data:`PER_OF`: it splits the ledger further, and says what the rows of others are.
     """
     if throughput.is_run_log(profile):
         if by not in (None, "iteration"):
@@ -86,7 +93,11 @@ def answers(profile: Profile, by: str | None, *, screens: bool = False, per: Per
     if by == fp32.BY:
         return fp32.fp32_tables(profile)
     if by == ledger.BY and not samples.has_samples(profile):
-        return [ledger.idle_ledger(profile, per=per)]
+        return [ledger.idle_ledger(profile, per=cast("Per | None", per))]
+    if by in roofline.KEYS and per is not None and not samples.has_samples(profile):
+        return [roofline.answer(profile, by, per)]
+    if by == allocations.BY and per is not None:
+        return [allocations.moments(profile)]
     if by is not None:
         return [_answer(profile, by)]
     if screens and profile.meta.domain == "gpu" and core.has_counters(profile):
@@ -136,6 +147,11 @@ def pipes(answer: Answer) -> Sequence[str]:
     return [name for name in answer.columns if name in rates.COLUMNS]
 
 
+def is_of_iterations(by: str | None) -> bool:
+    """Whether the totals of the answer hold what repeated iterations say."""
+    return by in (*RANGE_KEYS, ledger.BY, waits.BY)
+
+
 def totals_of(profile: Profile, by: str | None = None) -> dict[str, Any]:
     """The totals as plain values, with a session's other utilization, a run log's rates, what a sampler's file has.
 
@@ -153,7 +169,7 @@ def totals_of(profile: Profile, by: str | None = None) -> dict[str, Any]:
     if throughput.has_rates(profile):
         found.update(throughput.throughput(profile))
     found.update(mfu.totals(profile))
-    if by in (*RANGE_KEYS, ledger.BY, waits.BY) or throughput.is_run_log(profile):
+    if is_of_iterations(by) or throughput.is_run_log(profile):
         found.update(iterations.totals(profile))
     if by == ledger.BY and not samples.has_samples(profile):
         found.update(idle_totals(profile))

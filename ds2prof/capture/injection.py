@@ -1,12 +1,13 @@
-"""What became of a capture from inside the program, read from the status file: why nothing was recorded.
+"""What the program said of a capture in the status file: why nothing was recorded, what work its window held.
 
 ``ds2prof/inject/status.py`` says what its lines are. The processes of a capture all append to one file.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _PIECE_BYTES: Final = 1 << 20
 
@@ -49,10 +50,27 @@ def why_nothing(status: Path, *, steps_asked: bool) -> str | None:
     return NEVER_STEPPED if steps_asked else IDLE
 
 
-def _lines(status: Path) -> list[tuple[str, str]]:
-    """(word, what stands behind the process id) of each line; none where there is no file."""
+def work_in(status: Path) -> dict[str, Any]:
+    """``work``: what the window's iterations were, as the program told at its end; nothing where it did not.
+
+    Nothing as well where several processes told: the work of one is not that of a file with all of them.
+    """
+    told = [rest for word, rest in _lines(status, at_end=True) if word == "work"]
+    if len(told) != 1:
+        return {}
+    try:
+        work = json.loads(told[0])
+    except ValueError:
+        return {}
+    return {"work": work} if isinstance(work, dict) else {}
+
+
+def _lines(status: Path, *, at_end: bool = False) -> list[tuple[str, str]]:
+    """(word, what stands behind the process id) of each line of its beginning or end; none where there is no file."""
     try:
         with status.open("rb") as stream:
+            if at_end:
+                stream.seek(max(status.stat().st_size - _PIECE_BYTES, 0))
             text = stream.read(_PIECE_BYTES).decode("utf-8", "replace")
     except OSError:
         return []

@@ -19,22 +19,26 @@ if TYPE_CHECKING:
 
     from ds2prof.analysis.answers import Answer
     from ds2prof.analysis.ranks import Lane
+    from ds2prof.analysis.uncertainty.beside import Lengths
     from ds2prof.analysis.uncertainty.clocks import Readings
     from ds2prof.analysis.windows import TimeWindow
     from ds2prof.parsers.sources import Progress
     from ds2prof.tables import Meta, Profile
 
+_HEAD_BYTES: Final = 1 << 16
 RUN_KEYS: Final = ("rank", "collective", "straggler")
 """What is asked of all files together, as one run of several ranks."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of each file: ``--by``, ``--format``, ``--per``."""
+    """What is asked of each file: ``--by``, ``--format``, ``--per``; and what lies beside them all."""
 
     by: str | None
     form: str
     per: Any = None
+    lengths: Sequence[Lengths] = ()
+    """What run logs among the files tell of padded lengths."""
 
     @property
     def is_of_run(self) -> bool:
@@ -60,22 +64,32 @@ class Result:
 
 @dataclass(frozen=True)
 class Part:
-    """What one path gave: a result for each profile, and why the rest gave none."""
+    """What one path gave: a result for each profile, why the rest gave none, and what was lost of those on reading."""
 
     results: Sequence[Result]
     failures: Sequence[Ds2profError]
+    warnings: Sequence[str] = ()
 
 
 def part_of(file: str, *, question: Question, progress: Progress | None = None) -> Part:
     """The profiles behind one path, answered; one bad file does not cost the others."""
     results: list[Result] = []
     failures: list[Ds2profError] = []
+    warnings: list[str] = []
     for profile in _profiles(file, question, progress=progress, failures=failures):
         try:
             results.append(_answered(profile, question))
         except (MissingDataError, ReadError) as error:
             failures.append(error)
-    return Part(results, failures)
+            warnings += profile.warnings  # what is missing may be what was cut off
+        except OSError as error:
+            failures.append(_unreadable(profile.meta.file, error))
+    return Part(results, failures, warnings)
+
+
+def _unreadable(file: str, error: OSError) -> ReadError:
+    """What a disk or a network that fails while a file is being read comes to: that file's failure, and no other's."""
+    return ReadError(f"{file}: cannot be read: {error.strerror or error}")
 
 
 def parts_on(
@@ -123,6 +137,8 @@ def _profiles(
         yield from read_all(file, tables=tables, progress=progress, refused=failures.append)
     except ReadError as error:
         failures.append(error)
+    except OSError as error:
+        failures.append(_unreadable(file, error))
 
 
 def _answered(profile: Profile, question: Question) -> Result:
@@ -132,10 +148,41 @@ def _answered(profile: Profile, question: Question) -> Result:
         return Result(profile.meta, profile.warnings, (), lanes=ranks.lanes_of(profile))
     if question.form == "tbd":
         return Result(profile.meta, profile.warnings, (), tbd_lines=core.tbd_lines(profile))
+    log = _laid_beside(profile, question.lengths)
     found = questions.answers(profile, question.by, screens=question.form == "table", per=question.per)
+    if log is not None:
+        found[0] = replace(found[0], notes=(*found[0].notes, f"padded lengths of the iterations: {log}"))
     totals = questions.totals_of(profile, question.by)
     result = Result(profile.meta, profile.warnings, devices_of(profile), found, totals)
     return _with_times(result, profile)
+
+
+def _laid_beside(profile: Profile, lengths: Sequence[Lengths]) -> str | None:
+    """The run log whose padded lengths the profile's iterations were given; None where none fits."""
+    if not lengths:
+        return None
+    from ds2prof.analysis.uncertainty.beside import lay_beside
+
+    return lay_beside(profile, lengths)
+
+
+def lengths_beside(paths: Sequence[str], by: str | None) -> tuple[Lengths, ...]:
+    """What the run logs among several files tell of padded lengths, where the answer is of iterations."""
+    from ds2prof.analysis import questions
+    from ds2prof.parsers import parser, read
+
+    files = [file for file in each_file(paths) if file != "-" and Path(file).is_file()]
+    if len(files) < 2 or not questions.is_of_iterations(by):
+        return ()
+    from ds2prof.analysis.uncertainty.beside import TABLES, lengths_of
+
+    found = []
+    for file in files:
+        with suppress(OSError, ReadError):  # whoever answers it says what is wrong
+            with Path(file).open("rb") as stream:
+                is_log = parser("ds2prof_run").sniff(stream.read(_HEAD_BYTES))
+            found += [lengths_of(read(file, tables=TABLES))] if is_log else []
+    return tuple(found)
 
 
 def _with_times(result: Result, profile: Profile) -> Result:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from ds2prof.cli.answering import RUN_KEYS, Part, Question, Result, each_file, part_of, parts_on, with_clocks
+from ds2prof.cli.answering import (
+    RUN_KEYS,
+    Part,
+    Question,
+    Result,
+    each_file,
+    lengths_beside,
+    part_of,
+    parts_on,
+    with_clocks,
+)
 from ds2prof.cli.options import COLOR, FILE, paint_of
 from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, UsageError
@@ -48,7 +58,12 @@ BY: Final = (
     *RUN_KEYS,
     *("occupancy", "latency", "queue", "bandwidth", "wave", "allocation", "path", "energy", "bound"),
 )
-PER: Final = ("iteration", "phase")
+PER_OF: Final = {
+    "ledger": ("iteration", "phase"),
+    "roofline": ("name", "class", "layer", "phase"),
+    "gain": ("name", "class", "layer", "phase"),
+    "allocation": ("moment",),
+}
 FORMATS: Final = ("table", "tbd", "csv", "json", "parquet")
 DEFAULT_TOP: Final = 20
 _PROGRESS_BYTES: Final = 32 << 20
@@ -63,7 +78,12 @@ _FILE_COLUMNS, _MIN_COLUMNS = 200, 60
     metavar="KEY",
     help="What a row is (see Keys). Default: core, then name, where there are counters; else name.",
 )
-@click.option("--per", type=click.Choice(PER), help="With --by ledger: a ledger for each iteration or phase.")
+@click.option(
+    "--per",
+    type=click.Choice(list(dict.fromkeys(word for words in PER_OF.values() for word in words))),
+    help="With --by ledger: a ledger for each iteration or phase. With roofline, gain: rows by name, class, layer, "
+    "phase. With allocation: what was held over time.",
+)
 @click.option("--top", type=click.IntRange(min=1), help=f"The first N rows alone [table: {DEFAULT_TOP}; else all].")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
@@ -97,6 +117,7 @@ def command(
     ds2prof parse measurements/nsight_bs32.csv --format tbd
     ds2prof parse measurements/torch_bs4.json.gz --by phase
     ds2prof parse torch_bs4.json.gz --by ledger --per phase
+    ds2prof parse torch_bs4.json.gz --by gain --per layer
     ds2prof parse report.sqlite profile.nvvp --by class --format json
     ds2prof parse trace.json.gz --by launch --format parquet -o launches.parquet
     ds2prof parse measurements/torch_bs4_rank*.json.gz --by straggler --dask local
@@ -110,14 +131,16 @@ def command(
         raise UsageError("--format parquet: needs -o FILE")
     if form == "tbd" and by not in (None, "core"):
         raise UsageError(f"--format tbd: prints the four lines of core utilization; drop --by {by}")
-    if per is not None and by != "ledger":
-        raise UsageError(f"--per {per}: splits the ledger; add --by ledger")
+    if per is not None and per not in PER_OF.get(by or "", ()):
+        keys = " or ".join(f"--by {key}" for key, words in PER_OF.items() if per in words)
+        raise UsageError(f"--per {per}: groups the rows of some answers alone; add {keys}")
     if workers is not None and dask is None:
         raise UsageError("--workers: how many processes Dask starts; add --dask local")
-    question = Question(by, form, per)
+    question = Question(by, form, per, lengths_beside(files, by))
     parts = _parts(files, question, dask=dask, workers=workers)
     results = [result for part in parts for result in part.results]
     failures = [failure for part in parts for failure in part.failures]
+    _warn(warning for part in parts for warning in part.warnings)
     if not results:
         failed(failures)
     if question.is_of_run:
@@ -153,6 +176,13 @@ def _of_run(results: Sequence[Result], by: str) -> Result:
     )
     warnings = tuple(dict.fromkeys(warning for result in results for warning in result.warnings))
     return Result(meta, warnings, (), [ranks.answer(run, by)], ranks.run_totals(run))
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    from ds2prof.report.text import cleaned
+
+    for warning in warnings:
+        click.echo(f"ds2prof: {cleaned(f'warning: {warning}')}", err=True)
 
 
 def failed(failures: Sequence[Ds2profError]) -> NoReturn:

@@ -13,6 +13,7 @@ to it::
     said 77 text              what was printed on standard error
     failed 77 text            injection has failed; the process goes on unrecorded
     ops 77 400 1200           of the window, that many operators have been handed out (:mod:`.progress`)
+    work 77 {"iterations": 2} what the iterations of the window were: FLOP, samples, seconds (our training script)
     ended 77 12               the process ends after 12 steps
 """
 

@@ -52,8 +52,12 @@ def _busiest_first(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows_of_something(answer: Answer) -> dict[str, Any]:
+    """The causes that took any time, with the one place in the host's code that says most: its range, if one is."""
     kept = [row for row, dur_ns in enumerate(answer.columns["dur_ns"]) if dur_ns]
-    return {name: [values[row] for row in kept] for name, values in answer.columns.items()}
+    columns = {name: [values[row] for row in kept] for name, values in answer.columns.items()}
+    *places, ended_by = (columns.pop(name) for name in ledger.NAMED)
+    within = [next((name for name in names if name is not None), None) for names in zip(*places, strict=True)]
+    return {**columns, "within": within, "ended_by": ended_by}
 
 
 def _by_key(answer: Answer, per: str | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _TITLES = {
     "throughput": "Throughput and occupancy while kernels ran, weighted by cycles",
     "fp32": "Longest kernels {what} the average FP32 utilization",
     "roofline": "{what} and the roofs above them: work, rate, and what there is to gain",
-    "gain": "What there is to gain: exclusive time less attainable time, by name, class and layer",
+    "gain": "What there is to gain: exclusive time less attainable time",
     "annotation": "Device work by the ranges of the host that launched it",
     **TITLES,
 }

@@ -81,6 +81,8 @@ _LABELS: Final[Mapping[str, str]] = {
     "launch_call": "launch call",
     "profiler_overhead": "profiler",
     "module_load": "module load",
+    "within": "mostly in",
+    "ended_by": "mostly ended by",
     "window_ns": "window",
     "compute_ns": "compute",
     "communication_ns": "comm.",
@@ -107,7 +109,10 @@ _LABELS: Final[Mapping[str, str]] = {
     "padded_s": "padded (s)",
     **estimate_words.LABELS,
 }
-_NAMES: Final = ("name", "metric", "layer", "phase", "iteration", "operator", "annotation", "file", "during")
+_NAMES: Final = (
+    *("name", "metric", "layer", "phase", "iteration", "operator", "annotation", "file", "during"),
+    *("within", "ended_by"),
+)
 """Text columns that give way when the line is too long, and are aligned to the left."""
 _MEASURES: Final = ("mean", "min", "max")
 """Columns that are aligned to the right although their numbers come with units."""
@@ -132,6 +137,16 @@ _SPARE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "iteration": ("copy_dur_ns", "host_dur_ns"),
     "phase": ("copy_dur_ns", "host_dur_ns"),
     "layer": ("copy_dur_ns", "host_dur_ns"),
+    "ledger": ("ended_by",),
+    "throughput": ("launches",),
+    "roofline": ("step_gain_ns", "class", "coverage"),
+    "gain": ("calls", "gain_share", "coverage"),
+    "latency": ("queued_launches", "device"),
+    "bound": ("class", "launches"),
+    "allocation": ("releases", "since_ns", "device"),
+    "bandwidth": ("small_copies", "copies", "device"),
+    "wave": ("launches",),
+    "path": ("segments",),
 }
 """Columns of one table alone that give way, after those."""
 _RATIOS: Final = ("share", "coverage", "roof", "gain_share", "overlap")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -19,6 +19,8 @@ import ds2prof
 from ds2prof.measurements import commit_of
 from ds2prof.train.device import Device
 from ds2prof.train.settings import DETAIL_SLOWS, Settings
+
+_WORK: Final = ("samples", "audio_s", "padded_s", "model_flop", "hardware_flop")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def sidecar(
         device: Where.
         clock: Started when the run was.
         folder: The checkout, if it is one.
-        stretch: What the run log says of the window's iterations, whose FLOP are told.
+        stretch: What the run log says of the window's iterations.
     """
     by_torch = settings.profiler == "torch"
     return {
@@ -90,18 +92,16 @@ def sidecar(
         "dur_ns": clock.elapsed_ns(),
         "exit_code": 0,
         "tag": settings.tag,
-        **(_work(stretch or {}) if by_torch else {}),
+        **({"work": work_of(stretch)} if by_torch and stretch is not None else {}),
         **({"detail": settings.detail} if by_torch else {}),
         **({"durations": DETAIL_SLOWS} if settings.detail else {}),
     }
 
 
-def _work(stretch: Mapping[str, Any]) -> dict[str, Any]:
-    """The FLOP of the window's iterations on this rank; nothing where they were not counted."""
-    if "model_flop" not in stretch:
-        return {}
-    told = {name: stretch[name] for name in ("model_flop", "hardware_flop")}
-    return {"work": {"iterations": stretch["stop"] - stretch["first"], **told}}
+def work_of(stretch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the window's iterations were on this rank: their number, samples, seconds, and their FLOP where counted."""
+    told = {name: stretch[name] for name in _WORK if name in stretch}
+    return {"iterations": stretch["stop"] - stretch["first"], **told}
 
 
 def versions(device: Device) -> dict[str, str | None]:

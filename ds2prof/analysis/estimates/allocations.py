@@ -16,6 +16,9 @@ from ds2prof.errors import MissingDataError
 from ds2prof.tables import IntArray, Profile, Table
 
 BY: Final = "allocation"
+MOMENT: Final = "moment"
+POINTS: Final = 1000
+"""So many points of each allocator's timeline at most."""
 TABLES: Final = ("allocations", "ops", "ranges", "api")
 _UNCOUNTED: Final = ("pageable", "pinned")
 """Memory of the host, which stands beside that of a device under the same device."""
@@ -23,6 +26,10 @@ _NOTES: Final = (
     "peak: where the source states what its allocator had handed out, that; else the greatest sum of allocations less "
     "releases since the capture began, what was there before not counted",
     "during: the operator, else the range, else the call that was open on the allocating thread at the peak",
+)
+_HELD_NOTE: Final = (
+    "held: where the source states what its allocator had handed out, that; else allocations less releases since the "
+    "capture began, what was there before not counted"
 )
 
 
@@ -105,13 +112,41 @@ def allocation_table(profile: Profile) -> Answer:
     """
     found = timelines(profile)
     if not found:
-        raise MissingDataError(
-            f"{profile.meta.file}: no allocations in this file; record them with profile_memory=True "
-            "(torch.profiler) or --cuda-memory-usage=true (nsys)"
-        )
+        raise _nothing(profile)
     rows = [_row(profile, line) for line in found]
     columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
     return Answer(BY, columns, _NOTES)
+
+
+def moments(profile: Profile) -> Answer:
+    """What each allocator held over time: a row for each event, of many the highest of each of :data:`POINTS` spans.
+
+    Raises:
+        MissingDataError: no allocation was recorded.
+    """
+    found = timelines(profile)
+    if not found:
+        raise _nothing(profile)
+    begin_ns = min(int(line.start_ns[0]) for line in found)
+    names = ("device_type", "device", "kind", "start_ns", "since_ns", "held_bytes")
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for line in found:
+        times, held = reduced(line, POINTS)
+        whose = (line.device_type, line.device, line.kind)
+        parts = (*([value] * len(times) for value in whose), times.tolist(), (times - begin_ns).tolist(), held.tolist())
+        for name, values in zip(names, parts, strict=True):
+            columns[name].extend(values)
+    notes = [_HELD_NOTE]
+    if any(len(line.rows) > POINTS for line in found):
+        notes.append(f"of equal stretches of time, {POINTS:,} for an allocator, the highest value alone")
+    return Answer(BY, columns, tuple(notes))
+
+
+def _nothing(profile: Profile) -> MissingDataError:
+    return MissingDataError(
+        f"{profile.meta.file}: no allocations in this file; record them with profile_memory=True (torch.profiler) or "
+        "--cuda-memory-usage=true (nsys)"
+    )
 
 
 def _row(profile: Profile, line: Timeline) -> dict[str, Any]:

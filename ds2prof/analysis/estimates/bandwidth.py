@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from ds2prof.analysis.answers import Answer, ratio
 from ds2prof.analysis.groups import combined, known_sums, sorted_columns, summed
+from ds2prof.analysis.roofline.roof import device_peaks, peak_on
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import IntArray, Profile, Table
 
 BY: Final = "bandwidth"
-TABLES: Final = ("copies",)
+TABLES: Final = ("copies", "devices")
 SMALL_BYTES: Final = 64 << 10
 """Below it the cost of starting a copy outweighs that of its bytes on PCIe."""
 _TEXTS: Final = ("name", "source_kind", "destination_kind")
@@ -22,13 +23,18 @@ _PAGEABLE_NOTE: Final = (
     "pageable: goes through a pinned buffer of the driver's, a piece at a time, and holds up the host; pin the memory"
 )
 
+_FASTER_NOTE: Final = (
+    "{}: faster than the device's memory ({:,.0f} GB/s): what was moved stayed in the cache, or the tool timed a part "
+    "of it alone"
+)
+
 
 def bandwidth(profile: Profile) -> Answer:
     """Bytes, time and bandwidth of copies and sets by name, source and destination kind and device.
 
     Bandwidth = sum of bytes / sum of durations. Blind spots: of a pageable copy the device's part alone is timed, not
     what the host took to stage it; copies that ran at once shared the link, so that their own bandwidths add up to what
-    it carried. Absent where a size is not known.
+    it carried; a copy within a device passes its memory twice, and counts once. Absent where a size is not known.
 
     Raises:
         MissingDataError: no copies in the file.
@@ -49,7 +55,25 @@ def bandwidth(profile: Profile) -> Answer:
     ]
     columns["small_copies"], columns["small_dur_ns"] = _small(copies, codes, count)
     notes = (_NOTE, _PAGEABLE_NOTE) if "yes" in columns["pageable"] else (_NOTE,)
+    notes = (*notes, *_faster(profile, columns))
     return Answer(BY, sorted_columns(columns, by=("dur_ns", "copies")), notes)
+
+
+def _faster(profile: Profile, columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A note for each device on which rows went faster than its memory can, by the file or the table of peaks."""
+    peaks, devices = device_peaks(profile), profile.table("devices")
+    stated = dict(zip(devices["device"].tolist(), devices["memory_bandwidth_bytes_per_s"].tolist(), strict=True))
+    said = []
+    for device in dict.fromkeys(columns["device"]):
+        peak = peak_on(peaks, device)
+        most = stated.get(device) or (None if peak is None else peak.bandwidth_bytes_per_s)
+        rows = zip(columns["name"], columns["device"], columns["bytes_per_s"], strict=True)
+        if not most:
+            continue
+        names = [name for name, where, rate in rows if where == device and rate is not None and rate > most]
+        if names:
+            said.append(_FASTER_NOTE.format(", ".join(dict.fromkeys(names)), most / 1e9))
+    return said
 
 
 def _pageable(source: str | None, destination: str | None) -> str | None:

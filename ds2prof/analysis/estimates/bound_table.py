@@ -177,9 +177,7 @@ def _clock_hz(peak: DevicePeak) -> int:
 
 def _peak_note(peak: DevicePeak) -> str:
     cache = (
-        "no known cache, so no traffic is certain"
-        if peak.l2_bytes is None
-        else f"cache {peak.l2_bytes / 2**20:,.0f} MiB"
+        "no known cache, so no traffic is certain" if peak.l2_bytes is None else f"cache {peak.l2_bytes / 2**20:g} MiB"
     )
     return (
         f"peaks of {peak.name} at {_clock_hz(peak) / HZ_PER_MHZ:,.0f} MHz, the highest clock that is published; "
@@ -190,7 +188,7 @@ def _peak_note(peak: DevicePeak) -> str:
 def _on_tensor(table: Table) -> BoolArray:
     names = table["name"]
     told = [_TENSOR_NAMES.search(name.lower()) is not None for name in names.categories or ()]
-    return np.array([*told, False], dtype=np.bool_)[names.values]
+    return np.asarray(np.array([*told, False], dtype=np.bool_)[names.values])
 
 
 def _columns(table: Table, use: _Use, codes: IntArray, names: list[str]) -> dict[str, Sequence[Any]]:

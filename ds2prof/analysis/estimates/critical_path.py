@@ -32,6 +32,10 @@ KINDS: Final = ("compute", "communication", "copy", "queue", "launch", "sync", "
 """queue: from the end of the work waited for to the start of the next; launch: from when the launch was in to the start
 of the work; sync: from the end of the work to the return of the host's wait for it; host: all else."""
 _QUEUE, _LAUNCH, _SYNC, _HOST = 3, 4, 5, 6
+_NO_STEPS: Final = (
+    "no iterations in this file, so the path leads through all that was watched: start of CUDA, loading of libraries "
+    "and warm-up are on it as time of the host"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +216,10 @@ def _notes(walked: Sequence[Path], kind: IntArray, dur_ns: IntArray, length_ns: 
     sums: Mapping[str, int] = dict(zip(KINDS, summed(kind, dur_ns, len(KINDS)).tolist(), strict=True))
     parts = [f"{name} {100 * part / length_ns:.1f} %" for name, part in sums.items() if part]
     what = "the window" if walked[0].iteration is None else f"{len(walked)} step{'' if len(walked) == 1 else 's'}"
+    whole = () if walked[0].iteration is not None else (_NO_STEPS,)
     return (
         f"critical path through {what}: {', '.join(parts)}",
+        *whole,
         "queue: behind earlier work; launch: from the launch to the start of the work; sync: from the end of the work "
         "to the host's return; host: named by the innermost operator (or call) that was open",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from ds2prof import units
 from ds2prof.analysis import samples, throughput
 from ds2prof.analysis.answers import Answer, ratio
 from ds2prof.analysis.intervals import FloatArray
-from ds2prof.analysis.windows import text_mask
+from ds2prof.analysis.windows import TimeWindow, text_mask
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import BoolArray, IntArray, Profile, Table
 
@@ -24,10 +24,13 @@ POWER: Final = (
 )
 """Metrics that are a device's power, the best first; one is taken for each device, never several mixed."""
 UTILIZATION: Final = ("utilization.gpu", "DCGM_FI_DEV_GPU_UTIL", "sm")
+PER: Final = {"samples": "joule_per_sample", "audio_s": "joule_per_audio_s", "padded_s": "joule_per_padded_s"}
+"""What a run counts -> the energy for one of it."""
 _NOTES: Final = (
     "energy: power linear between readings (of means over periods: held over each), where readings cover the window",
     "busy and idle: readings at which the driver's utilization was above 0, and 0; it looks at up to a second at once",
 )
+_PER_NOTE: Final = "for each sample: this device's mean power over the window x its length / samples of the window"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def joules_per(watts: float | None, log: Profile) -> dict[str, float | None]:
     Blind spot: power and rate are means of two stretches, the sampler's window and the log's; they must be of one run.
     """
     rates = throughput.throughput(log)
-    return {f"joules_per_{name.removesuffix('_per_s')}": ratio(watts, rate) for name, rate in rates.items()}
+    return {PER[name.removesuffix("_per_s")]: ratio(watts, rate) for name, rate in rates.items()}
 
 
 def energy_table(profile: Profile) -> Answer:
@@ -83,6 +86,9 @@ def energy_table(profile: Profile) -> Answer:
 
     Blind spots: the board's power, memory and fans included, as its own sensor has it (5 % or so; on many products a
     mean over one second, so that what is shorter is smeared); what the host draws is not in it.
+
+    Where the sidecar tells what the window's iterations were (``work``), the energy for each sample, second of audio
+    and padded second stands beside it: mean power x length of the window / their number, for each device by itself.
 
     Raises:
         MissingDataError: no readings of power with times.
@@ -95,13 +101,25 @@ def energy_table(profile: Profile) -> Answer:
         lo, hi = (window.start_ns, window.stop_ns) if window is not None else _covered(own)
         found = _energy(table, own, device, lo_ns=lo, hi_ns=hi)
         if found.covered_ns:
-            rows.append(_row(found, metric, device, readings=len(own)))
+            row = _row(found, metric, device, readings=len(own))
+            rows.append({**row, **_for_each(profile, found, window)})
     if not rows:
         raise MissingDataError(
             f"{profile.meta.file}: no two readings of a device's power with times; record: ds2prof run smi -- COMMAND"
         )
     columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
-    return Answer(BY, columns, _NOTES)
+    return Answer(BY, columns, (*_NOTES, _PER_NOTE) if set(PER.values()) & set(columns) else _NOTES)
+
+
+def _for_each(profile: Profile, found: Energy, window: TimeWindow | None) -> dict[str, float | None]:
+    """Energy of the window for each of what its iterations counted, as far as the sidecar tells."""
+    work = (profile.meta.run or {}).get("work")
+    if window is None or found.mean is None or not isinstance(work, Mapping):
+        return {}
+    joules = found.mean * window.length_ns / units.NS_PER_S
+    counts = {name: work.get(name) for name in PER}
+    known = {name: count for name, count in counts.items() if isinstance(count, (int, float))}
+    return {PER[name]: ratio(joules, count) for name, count in known.items()}
 
 
 def _row(found: Energy, metric: str, device: int | None, *, readings: int) -> dict[str, Any]:

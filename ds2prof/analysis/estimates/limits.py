@@ -1,9 +1,9 @@
 """How many blocks of a kernel fit on one SM at once: the CUDA occupancy rules, over arrays of launches.
 
 The limits of each compute capability are those of the table of technical specifications in NVIDIA's CUDA C++
-Programming Guide, and from 6.0 on also those of ``cuda::arch_traits`` in NVIDIA's CCCL; how registers and shared memory
-are rounded, and in how many parts an SM has its registers, is what ``cuda_occupancy.h`` of the CUDA toolkit does.
-A capability that is not in the table has no limits here, never those of the nearest one.
+Programming Guide, and from 6.0 on, 7.2 aside, also those of ``cuda::arch_traits`` in NVIDIA's CCCL; how registers and
+shared memory are rounded, and in how many parts an SM has its registers, is what ``cuda_occupancy.h`` of the CUDA
+toolkit does. A capability that is not in the table has no limits here, never those of the nearest one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,16 @@ from ds2prof.analysis.join.clock import SmClock, sm_clock
 from ds2prof.analysis.join.keys import Keys, keys, single_kernels
 from ds2prof.analysis.join.matching import Matches, matches
 from ds2prof.analysis.join.sides import TABLES, counters_side, timeline_side
-from ds2prof.analysis.join.work import UNMATCHED, StateArray, Work, alike, states, work_of
+from ds2prof.analysis.join.work import (
+    EXTRAPOLATED,
+    MATCHED,
+    UNMATCHED,
+    StateArray,
+    Work,
+    alike,
+    states,
+    work_of,
+)
 from ds2prof.analysis.totals import by_device, devices_of
 from ds2prof.errors import MissingDataError, UsageError
 from ds2prof.tables import BoolArray, IntArray, Profile, Table
@@ -83,7 +92,8 @@ def join(
 
     Raises:
         UsageError: the two files are the wrong way round.
-        MissingDataError: one of them is not what it should be, or they are of different chips.
+        MissingDataError: one of them is not what it should be, they are of different chips, or have no launch in
+            common.
     """
     for profile in (timeline, counters):
         profile.require(*TABLES)
@@ -93,6 +103,8 @@ def join(
     calls = others.ints("calls", null=1) if "calls" in others else np.ones(len(others), dtype=np.int64)
     per_call = cycles / np.maximum(calls, 1)
     found_keys = keys(kernels, others)
+    if not found_keys.meet:
+        raise MissingDataError(_strangers(timeline, counters, found_keys))
     made = _Made.empty(len(kernels), len(others), [reading.pipe for reading in readings])
     notes = [*found_keys.notes, *_left_aside(counters, others, calls)]
     devices = []
@@ -149,10 +161,13 @@ class _Made:
         matched = found.counter_of >= 0
         self.counter_row[rows[matched]] = own[found.counter_of[matched]]
         self.used[own[found.counter_of[matched]]] = True
+        known = np.zeros(len(rows), dtype=np.bool_)
         for reading in readings:
             work = work_of(found, like, state, cycles[own] * reading.values[own])
+            known |= ~np.isnan(work.value)
             for into, values in zip(_parts(self.work[reading.pipe]), _parts(work), strict=True):
                 into[rows] = values
+        self.state[rows[~known & np.isin(state, (MATCHED, EXTRAPOLATED))]] = UNMATCHED
 
 
 def _other_work(found: Matches, dur_ns: IntArray, cycles: FloatArray) -> list[str]:
@@ -171,8 +186,9 @@ def _other_work(found: Matches, dur_ns: IntArray, cycles: FloatArray) -> list[st
     if share <= _ODD_SHARE:
         return []
     return [
-        f"{int(odd.sum())} matched launches ({units.format_ratio(share)} of the matched time) took less than half or "
-        "more than twice the time that their cycles let expect: was the work the same in both runs?"
+        f"{int(odd.sum())} matched launch{'' if odd.sum() == 1 else 'es'} ({units.format_ratio(share)} of the matched "
+        "time) took less than half or more than twice the time that their cycles let expect: was the work the same in "
+        "both runs?"
     ]
 
 
@@ -250,6 +266,21 @@ def _check(timeline: Profile, counters: Profile) -> None:
     if not counters_have:
         core.core_utilization(counters)  # says what is missing and how to collect it
     _check_chips(timeline, counters)
+
+
+def _strangers(timeline: Profile, counters: Profile, found: Keys) -> str:
+    """Why two files that have no launch in common have none, in one line."""
+    theirs, own = timeline.meta.file, counters.meta.file
+    if not (found.timeline >= 0).any():
+        return (
+            f"{theirs}: graphs alone, whose contents the tool hid; capture their kernels one by one "
+            "(nsys profile --cuda-graph-trace=node)"
+        )
+    alike = ", ".join(found.parts)
+    hint = "are the two of one program?"
+    if found.share_names:
+        hint = "kernels of the same names are in both: was it another batch size or precision?"
+    return f"{own}: no launch in it has the {alike} of one in {theirs}; {hint}"
 
 
 def _check_chips(timeline: Profile, counters: Profile) -> None:

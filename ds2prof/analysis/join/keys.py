@@ -25,12 +25,21 @@ _PRINTED: Final = 10
 class Keys:
     """The key of each launch of both files, as codes of one numbering; -1 where a row is no single kernel.
 
-    ``notes`` says what could not be part of the key, and why.
+    ``notes`` says what could not be part of the key, and why; ``parts`` what is, in words; ``share_names`` whether any
+    name is in both files.
     """
 
     timeline: IntArray
     counters: IntArray
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ("name",)
+    share_names: bool = True
+
+    @property
+    def meet(self) -> bool:
+        """Whether any key is in both files."""
+        own = self.counters[self.counters >= 0]
+        return bool(np.isin(self.timeline[self.timeline >= 0], own).any())
 
 
 def keys(timeline: Table, counters: Table) -> Keys:
@@ -57,7 +66,9 @@ def keys(timeline: Table, counters: Table) -> Keys:
     codes, _ = combined(parts)
     codes = codes.copy()
     codes[~np.concatenate((single_kernels(timeline), single_kernels(counters)))] = -1
-    return Keys(codes[: len(timeline)], codes[len(timeline) :], tuple(notes))
+    share_names = bool(np.isin(names[: len(timeline)], names[len(timeline) :]).any())
+    told = [part for part in ("name", "grid", "block", "shared memory") if part not in lacking]
+    return Keys(codes[: len(timeline)], codes[len(timeline) :], tuple(notes), tuple(told), share_names)
 
 
 def single_kernels(table: Table) -> BoolArray:

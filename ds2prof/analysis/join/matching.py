@@ -148,7 +148,7 @@ def _same_streams(timeline: Side, counters: Side, streams: Sequence[IntArray]) -
         if common[left, right] and all(left != taken[0] and right != taken[1] for taken in chosen):
             chosen.append((left, right))
             kept += int(common[left, right])
-    if kept < _SAME_STREAMS * most:
+    if not chosen or kept < _SAME_STREAMS * most:
         return None
     sides = [(side.streams, found) for side, found in zip((timeline, counters), streams, strict=True)]
     return [

@@ -15,6 +15,7 @@ _GRAM: Final = 4
 _RARE: Final = 8
 """Runs of four keys that occur more often in the counters file say nothing of the place."""
 _EQUAL: Final = 1e-9
+_NOWHERE: Final = "no iteration of the timeline has a launch that the counters file has: all is extrapolated"
 _WHOLE: Final = 1.25
 """A timeline with no more launches than this, in shares of the counters file's, was captured as a whole."""
 
@@ -74,6 +75,8 @@ def _best_iterations(timeline: Side, counters: Side) -> tuple[list[Place], tuple
     sizes = [many for many in {max(int(number), 1), max(int(np.ceil(number)), 1)} if many <= len(others)]
     agreeing = {many: _agreement(others, wanted, many) for many in sorted(sizes) or [len(others)]}
     many = max(agreeing, key=lambda size: (agreeing[size].max(), -size))
+    if not agreeing[many].max():
+        return [], (_NOWHERE,)
     equal = np.flatnonzero(agreeing[many] >= agreeing[many].max() - _EQUAL)
     apart = _apart_in_time(timeline, counters, many)[equal]
     start = int(equal[apart.argmin()])

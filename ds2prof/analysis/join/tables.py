@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ds2prof import units
 from ds2prof.analysis import core
 from ds2prof.analysis.answers import Answer, ratio
 from ds2prof.analysis.belonging import belonging, labels
@@ -15,7 +16,7 @@ from ds2prof.analysis.intervals import FloatArray, rounded_to_sum
 from ds2prof.analysis.join.joined import Joined, OnDevice
 from ds2prof.analysis.join.measure import Groups, Measured
 from ds2prof.analysis.join.stretches import captured_ns, steps_ns, window_of
-from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED
+from ds2prof.analysis.join.work import DOUBTFUL, EXTRAPOLATED, MATCHED, UNMATCHED
 from ds2prof.analysis.totals import rows_of
 from ds2prof.errors import MissingDataError
 from ds2prof.kernel_names import kernel_class, short_name
@@ -25,12 +26,13 @@ BY: Final = ("core", "iteration", "phase", "layer", "name", "class")
 RANGES: Final = ("iteration", "phase", "layer")
 CAPTURED, WINDOW = "captured", "window"
 _NO_KEY: Final = "no launch of this key in the counters file"
-_LACKING: Final = "the counters file lacks this launch of the key"
+_LACKING: Final = "the counters file lacks this launch of the key, or its counters"
 _HIDDEN: Final = "not one kernel: a graph whose contents the tool hid"
 _OTHER_TIME: Final = "its like was captured, but took another time: other work"
 _NOT_LEFT: Final = "no launch of this key is left on the timeline"
 _REASONS: Final = (_NO_KEY, _LACKING, _HIDDEN, _OTHER_TIME, _NOT_LEFT)
 _IMPOSSIBLE: Final = 1.0005
+_MOST_OF_IT: Final = 0.5
 _CORE: Final = (
     *("device", "stretch", "pipe", "utilization", "utilization_low", "utilization_high"),
     *("effective_utilization", "effective_utilization_low", "effective_utilization_high"),
@@ -54,7 +56,7 @@ def core_table(joined: Joined) -> Answer:
     are shares of the busy time, ``coverage`` their sum. Blind spot: what a launch does was read under replay.
     """
     columns: dict[str, list[Any]] = {name: [] for name in _CORE}
-    notes = list(joined.notes)
+    notes = [*_little_known(joined), *joined.notes]
     for each in joined.devices:
         for row in _device_rows(joined, each, notes):
             for name, value in zip(columns, row, strict=True):
@@ -81,8 +83,8 @@ def _device_rows(joined: Joined, each: OnDevice, notes: list[str]) -> list[tuple
     stretches.append((WINDOW, whole, None if window is None else window.length_ns))
     found = []
     for stretch, groups, length_ns in stretches:
-        shares = _shares(joined, groups)
         for reading in joined.readings:
+            shares = _shares(joined, groups, ~np.isnan(joined.work[reading.pipe].value))
             measured = groups.measured(reading.pipe, extrapolated=stretch == WINDOW)
             values = _values(measured, groups, np.array([np.nan if length_ns is None else float(length_ns)]))
             if measured.low[0] > _IMPOSSIBLE:
@@ -110,9 +112,13 @@ def _values(measured: Measured, groups: Groups, length_ns: FloatArray) -> list[l
     return [Column(side).tolist() for side in (*sides, *over)]
 
 
-def _shares(joined: Joined, groups: Groups) -> list[list[float | None]]:
-    """coverage, and the matched and the extrapolated part of it: shares of the busy time of each group."""
-    state = joined.state[groups.rows]
+def _shares(joined: Joined, groups: Groups, known: BoolArray | None = None) -> list[list[float | None]]:
+    """coverage, and the matched and the extrapolated part of it: shares of the busy time of each group.
+
+    ``known`` are the launches with work on the pipe that is asked for; all without.
+    """
+    state = joined.state if known is None else np.where(known, joined.state, UNMATCHED)
+    state = state[groups.rows]
     busy = groups.busy_ns()
     parts = [groups.busy_ns(state == which) for which in (MATCHED, EXTRAPOLATED)]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -139,7 +145,7 @@ def key_table(joined: Joined, by: str) -> Answer:
     columns["excl_ns"] = rounded_to_sum(exclusive, shares[1]).tolist()
     columns.update(zip(("coverage", "matched", "extrapolated"), _shares(joined, groups), strict=True))
     steps = np.append(steps_ns(joined), np.nan) if by == "iteration" else np.full(count, np.nan)
-    notes = list(joined.notes)
+    notes = [*_little_known(joined), *joined.notes]
     for reading in joined.readings:
         measured = groups.measured(reading.pipe, extrapolated=True)
         if (measured.low > _IMPOSSIBLE).any():
@@ -253,6 +259,17 @@ def _extrapolated_from(joined: Joined) -> BoolArray:
         extrapolated = side.keys[joined.state[side.rows] == EXTRAPOLATED]
         found[own.rows] |= ~each.found.counters_captured & np.isin(own.keys, extrapolated)
     return found
+
+
+def _little_known(joined: Joined) -> list[str]:
+    """A note where most of the busy time has no counters: what is said of the rest describes no run."""
+    coverage = totals(joined)["coverage"]
+    if coverage is None or coverage >= _MOST_OF_IT:
+        return []
+    return [
+        f"only {units.format_ratio(coverage)} of the busy time has counters: are the two files of one program, batch "
+        "size and precision?"
+    ]
 
 
 def _left_out(joined: Joined) -> list[str]:

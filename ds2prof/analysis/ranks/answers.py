@@ -64,9 +64,10 @@ def by_rank(run: Run) -> Answer:
 def by_collective(run: Run) -> Answer:
     """A row for each matched collective, those that cost most waiting first, then in order of time.
 
-    ``transfer_ns`` is the shortest duration over the ranks: that of the last to come, who waits for nobody. ``skew_ns``
-    is from the first start to the last, after alignment. ``last_rank`` is named where all ranks are in the files,
-    nobody could leave before the last came, and it came later than the one before it by more than the error.
+    ``transfer_ns`` is the shortest duration over the ranks: that of the last to come, who waits for nobody; None where
+    ranks are missing or somebody could leave before. ``skew_ns`` is from the first start to the last, after alignment.
+    ``last_rank`` is named where all ranks are in the files, nobody could leave before the last came, and it came later
+    than the one before it by more than the error.
     """
     found, each = run.events, run.collectives
     wait_ns = summed(run.waits.collective, run.waits.wait_ns, len(each))
@@ -84,7 +85,7 @@ def by_collective(run: Run) -> Answer:
         "ranks": each.ranks[order].tolist(),
         "group_size": _where(found.group_size[row] >= 0, found.group_size[row]),
         "in_bytes": _where(found.in_bytes[row] >= 0, found.in_bytes[row]),
-        "transfer_ns": each.transfer_ns[order].tolist(),
+        "transfer_ns": _where((each.is_symmetric & each.is_whole)[order], each.transfer_ns[order]),
         "max_dur_ns": each.longest_ns[order].tolist(),
         "skew_ns": _where(known, each.skew_ns[order]),
         "skew_error_ns": _where(known, each.error_ns[order]),
@@ -211,7 +212,7 @@ def _notes(run: Run) -> list[str]:
         notes.append(f"{unsure} ranks share fewer than {MIN_COLLECTIVES} such collectives: error unknown, nobody named")
     partial = int((~each.is_whole).sum())
     if partial:
-        notes.append(f"{partial} of {len(each)} collectives have ranks that are in no file: who came last is not known")
+        notes.append(f"{partial} of {len(each)} collectives lack ranks or have one twice: who came last is not known")
     if run.waits.below:
         notes.append(f"{run.waits.below} waits are no longer than the error of the alignment and name nobody")
     others = int((~each.is_symmetric).sum())

@@ -91,11 +91,18 @@ def lanes_of(profile: Profile) -> list[Lane]:
     timed = kernels["start_ns"].present & kernels["dur_ns"].present
     window = windows.time_window(profile)
     if profile.meta.times != "real" or window is None or not timed.any():
-        why = "its times are of replayed launches" if profile.meta.times == "replay" else "it has no times of kernels"
-        raise MissingDataError(f"{profile.meta.file}: no part of a run of ranks: {why}; give timelines (nsys, torch)")
+        raise MissingDataError(f"{profile.meta.file}: no part of a run of ranks: {_why_not(profile)}")
     talks = is_communication(kernels)
     devices = sorted(devices_of(kernels.take(timed)), key=lambda device: (device is None, device or 0))
     return [_lane(profile, device, window, timed & rows_of(kernels, device), talks) for device in devices]
+
+
+def _why_not(profile: Profile) -> str:
+    """Why a profile has no lanes, and what would."""
+    if profile.meta.domain == "cpu":
+        return "a run without a GPU has no device work"
+    why = "its times are of replayed launches" if profile.meta.times == "replay" else "it has no times of kernels"
+    return f"{why}; give timelines (nsys, torch)"
 
 
 def _lane(profile: Profile, device: int | None, window: TimeWindow, mine: BoolArray, talks: BoolArray) -> Lane:

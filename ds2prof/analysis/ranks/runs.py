@@ -36,7 +36,7 @@ class Collectives:
         lead_ns: how much later the last came than the one before it.
         lead_error_ns: of that; ``NONE`` where not known.
         is_symmetric: nobody leaves it before everybody has come.
-        is_whole: all of its ranks are here, as far as can be told.
+        is_whole: all of its ranks are here, as far as can be told, and none of them twice.
     """
 
     row: IntArray
@@ -118,7 +118,15 @@ class Run:
     @cached_property
     def collectives(self) -> Collectives:
         """The matched collectives."""
-        return _collectives(self.events, self.starts_ns, self.clocks, world_size=self._world_size)
+        return _collectives(self.events, self.starts_ns, self.clocks, world_size=self._world_size, rank=self._ranks)
+
+    @property
+    def _ranks(self) -> IntArray:
+        """A number for each lane's rank: the same for lanes of one rank, another for each whose rank is unknown."""
+        known = [lane.rank for lane in self.lanes]
+        return np.array(
+            [place if rank is None else known.index(rank) for place, rank in enumerate(known)], dtype=np.int64
+        )
 
     @property
     def _world_size(self) -> int | None:
@@ -153,7 +161,9 @@ def run_of(lanes: Sequence[Lane]) -> Run:
     return Run(lanes)
 
 
-def _collectives(found: Events, starts_ns: IntArray, clocks: Clocks, *, world_size: int | None) -> Collectives:
+def _collectives(
+    found: Events, starts_ns: IntArray, clocks: Clocks, *, world_size: int | None, rank: IntArray
+) -> Collectives:
     rows = np.flatnonzero(found.collective >= 0)
     count = found.collectives
     number, starts, lane = found.collective[rows], starts_ns[rows], found.lane[rows]
@@ -165,6 +175,7 @@ def _collectives(found: Events, starts_ns: IntArray, clocks: Clocks, *, world_si
     transfer_ns, longest_ns = np.full(count, _EARLIEST), np.full(count, _LATEST)
     np.minimum.at(transfer_ns, number, durations)
     np.maximum.at(longest_ns, number, durations)
+    distinct = np.bincount(np.unique(number * max(len(rank), 1) + rank[lane]) // max(len(rank), 1), minlength=count)
     size = np.full(count, NONE, dtype=np.int64)
     np.maximum.at(size, number, found.group_size[rows])
     size = np.where(size < 0, NONE if world_size is None else world_size, size)
@@ -180,5 +191,5 @@ def _collectives(found: Events, starts_ns: IntArray, clocks: Clocks, *, world_si
         lead_ns=starts[last] - starts[second],
         lead_error_ns=clocks.error_ns(lane[second], lane[last]),
         is_symmetric=found.has_kind(SYMMETRIC)[rows[first]],
-        is_whole=ranks >= size,
+        is_whole=(distinct >= size) & (distinct == ranks),
     )

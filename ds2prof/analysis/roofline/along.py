@@ -73,12 +73,12 @@ def _backward(call: Call, gradient: int, inputs: int, *, flop: int) -> Work | No
 
 
 def softmax(call: Call) -> Work | None:
-    """``_softmax``, ``_log_softmax``: 5 V - 1 FLOP for each row of V values.
+    """``_softmax``: 5 V - 2 FLOP for each row of V values; ``_log_softmax``: 5 V - 1.
 
-    Maximum, difference, exponential, sum, and the quotient (for the logarithm: its difference from the sum's). Bytes:
-    the input read, as much written.
+    Maximum (V - 1), difference, exponential, sum (V - 1), and the quotient; of the logarithm the sum's (1) and the
+    difference from it. Bytes: the input read, as much written.
     """
-    return _rows(call, 5, less=1, read=(0,))
+    return _rows(call, 5, less=1 if call.name == "_log_softmax" else 2, read=(0,))
 
 
 def softmax_backward(call: Call) -> Work | None:

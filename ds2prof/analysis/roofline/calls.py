@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -142,6 +141,8 @@ def _is_list(found: Shape | tuple[Shape, ...]) -> bool:
 def _list(text: str | None) -> Sequence[Any]:
     if not text or len(text) > _MOST_CHARACTERS:
         return ()
+    import json  # not before a trace has shapes: a parse of counters starts without it
+
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -26,11 +26,18 @@ GAIN: Final = "gain"
 KEYS: Final = (ROOFLINE, GAIN)
 _RANGES: Final = ("layer", "phase")
 _NAMES: Final = ("name", "class")
+GROUPS: Final = (*_NAMES, *_RANGES)
+"""What kernels can be put together by."""
+_GAIN_GROUPS: Final = ("name", "class", "layer")
 
 
-def answer(profile: Profile, by: str) -> Answer:
-    """The answer by one of :data:`KEYS`."""
-    return gains(profile) if by == GAIN else roofline(profile)
+def answer(profile: Profile, by: str, per: str | None = None) -> Answer:
+    """The answer by one of :data:`KEYS`; with ``per``, one of :data:`GROUPS`, its rows are those groups alone."""
+    if per is not None:
+        _require_group(profile, per)
+    if by == GAIN:
+        return gains(profile, _GAIN_GROUPS if per is None else (per,))
+    return roofline(profile, per or "name")
 
 
 def roofline(profile: Profile, key: str = "name") -> Answer:
@@ -55,8 +62,8 @@ def roofline(profile: Profile, key: str = "name") -> Answer:
     return Answer(ROOFLINE, _columns(profile, codes, keys), _notes(profile))
 
 
-def gains(profile: Profile) -> Answer:
-    """What there is to gain by each name, class and layer of kernels, the largest gain first of all.
+def gains(profile: Profile, groups: Sequence[str] = _GAIN_GROUPS) -> Answer:
+    """What there is to gain by each name, class and layer of kernels (or ``groups``), the largest gain first of all.
 
     ``group`` says what a row is; rows of different groups overlap, since a kernel has a name, a class and a layer.
     ``gain_ns`` and ``coverage`` are those of :func:`roofline`; ``step_gain_ns`` is the gain of the kernels that
@@ -73,7 +80,7 @@ def gains(profile: Profile) -> Answer:
             f"{profile.meta.file}: no roof is known, so no gain ({why}); ask --by roofline for the work"
         )
     rows: dict[str, list[Any]] = {}
-    for group in ("name", "class", *_RANGES[:1]):
+    for group in groups:
         codes, keys = _groups(profile, group)
         columns = _columns(profile, codes, keys)
         key = next(iter(keys))
@@ -86,7 +93,8 @@ def gains(profile: Profile) -> Answer:
     busy_ns = None if shares is None else shares[1]
     rows["gain_share"] = [gain / busy_ns if busy_ns else None for gain in rows["gain_ns"]]
     named = [(group, name) for group, name in zip(rows["group"], rows["name"], strict=True)]
-    kept = [place for place, (group, name) in enumerate(named) if not (group == "layer" and name is None)]
+    outside = _RANGES if len(groups) > 1 else ()  # among others, what lies in no layer is no row; alone, the rest
+    kept = [place for place, (group, name) in enumerate(named) if not (group in outside and name is None)]
     chosen = {name: [values[place] for place in kept] for name, values in rows.items()}
     return Answer(GAIN, sorted_columns(chosen, by=("gain_ns", "calls")), _notes(profile))
 
@@ -110,6 +118,14 @@ def _groups(profile: Profile, key: str) -> tuple[IntArray, Mapping[str, Sequence
         return _named(profile.table("kernels"), key)
     found = belonging(profile, key)
     return found.kernels, {key: [*labels(found.keys, key), None]}
+
+
+def _require_group(profile: Profile, per: str) -> None:
+    if profile.meta.domain == "cpu":
+        raise MissingDataError(f"{profile.meta.file}: no GPU work in this file, but operators alone; drop --per {per}")
+    profile.require(*TABLES)
+    if per in _RANGES and not belonging(profile, per).keys:
+        raise MissingDataError(f"{profile.meta.file}: no {per} was recorded in this file; drop --per {per}")
 
 
 def _named(table: Table, key: str) -> tuple[IntArray, Mapping[str, Sequence[Any]]]:

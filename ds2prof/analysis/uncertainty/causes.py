@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ds2prof.analysis.ledger import idle_ledger
+from ds2prof.analysis.ledger import cut_iterations, idle_ledger
 from ds2prof.analysis.uncertainty.iterations import Ledger
 from ds2prof.analysis.uncertainty.overhead import idle_of, is_calibrated
 from ds2prof.errors import MissingDataError
@@ -12,13 +12,18 @@ from ds2prof.tables import Profile
 
 
 def ledger_rows(profile: Profile) -> Ledger:
-    """Gives, once called, the ledger's rows by iteration; none where the profile cannot be accounted for."""
+    """Gives, once called, the ledger's rows by iteration; none where the profile cannot be accounted for.
+
+    An iteration that the window cuts has none either: what is missing of it would pass for time saved.
+    """
 
     def rows() -> list[dict[str, Any]]:
         try:
-            return idle_ledger(profile, per="iteration").rows()
+            found = idle_ledger(profile, per="iteration").rows()
         except MissingDataError:
             return []
+        cut = {key for device in {row["device"] for row in found} for key in cut_iterations(profile, device)}
+        return [row for row in found if row["iteration"] not in cut]
 
     return rows
 

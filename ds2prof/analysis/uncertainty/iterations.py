@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from ds2prof.tables import BoolArray, IntArray, Profile
 
 TABLES: Final = ("ranges", "iterations", "kernels", "copies", "api", "overhead")
 _MOST_NAMED: Final = 5
+_LENGTHS: Final = "padded lengths of its iterations, laid beside"
 RATES: Final = ("samples", "audio_s", "padded_s")
 Ledger = Callable[[], Iterable[Mapping[str, Any]]]
 """Gives rows with ``iteration``, ``cause`` and ``dur_ns``."""
@@ -58,7 +60,7 @@ class Iterations:
         """The mean host time of those that count, with its interval."""
         return interval(self.times_ns[self.counted], strata=self.strata[self.counted], bounds=(0.0, np.inf))
 
-    def outliers(self, ledger: Mapping[str, Sequence[int]] | None = None) -> tuple[tuple[str | int, Outlier], ...]:
+    def outliers(self, ledger: Mapping[str, Sequence[float]] | None = None) -> tuple[tuple[str | int, Outlier], ...]:
         """(key, what is odd) of those that count; ``ledger`` has a time for each iteration of the file."""
         rows = np.flatnonzero(self.counted)
         causes = {cause: np.asarray(times)[rows] for cause, times in (ledger or {}).items()}
@@ -87,7 +89,18 @@ def _iterations(profile: Profile, padded: Mapping[int, float] | None) -> Iterati
         return _of_log(profile)
     if profile.meta.times == "replay" or not len(ranges_of_kind(profile, "iteration")):
         return None
-    return _of_timeline(profile, padded or {})
+    return _of_timeline(profile, _laid(profile) if padded is None else padded)
+
+
+def lay_lengths(profile: Profile, padded: Mapping[int, float]) -> None:
+    """Give a timeline padded lengths (:func:`padded_of`), before anything is asked about its iterations."""
+    profile.derived(_LENGTHS, lambda: dict(padded))
+
+
+def _laid(profile: Profile) -> dict[int, float]:
+    """What :func:`lay_lengths` gave."""
+    nothing: dict[int, float] = {}
+    return profile.derived(_LENGTHS, lambda: nothing)
 
 
 def padded_of(log: Profile) -> dict[int, float]:
@@ -276,17 +289,18 @@ def made_how(found: Iterations) -> str:
     return f"{mean}, {between} with {units.format_ratio(step.level, digits=0)} ({how})"
 
 
-def by_iteration(rows: Iterable[Mapping[str, Any]], keys: Sequence[str | int]) -> dict[str, list[int]]:
+def by_iteration(rows: Iterable[Mapping[str, Any]], keys: Sequence[str | int]) -> dict[str, list[float]]:
     """Cause -> its time in each of the iterations ``keys``, of a ledger's rows (``iteration``, ``cause``, ``dur_ns``).
 
-    Devices are summed.
+    Devices are summed. NaN for an iteration that has no row at all.
     """
     place = {key: position for position, key in enumerate(keys)}
-    found: dict[str, list[int]] = {}
-    for row in rows:
-        at = place.get(row["iteration"])
-        if at is not None and row["dur_ns"] is not None:
-            found.setdefault(row["cause"], [0] * len(keys))[at] += row["dur_ns"]
+    told = [row for row in rows if row["iteration"] in place and row["dur_ns"] is not None]
+    has_rows = {row["iteration"] for row in told}
+    nothing = [0 if key in has_rows else nan for key in keys]
+    found: dict[str, list[float]] = {cause: list(nothing) for cause in dict.fromkeys(row["cause"] for row in told)}
+    for row in told:
+        found[row["cause"]][place[row["iteration"]]] += row["dur_ns"]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
 from typing import Final
 
 import numpy as np
@@ -95,4 +95,4 @@ def _grown(
 
 def _change(values: Sequence[float] | IntArray, row: int, rows: IntArray) -> float:
     each = np.asarray(values, dtype=np.float64)
-    return float(each[row] - np.median(each[rows]))
+    return float(each[row] - np.nanmedian(each[rows])) if np.isfinite(each[row]) else nan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import atan, cos, pi, sin, sqrt
-from statistics import NormalDist
 from typing import Final
 
 _SERIES_UP_TO: Final = 200
@@ -14,6 +13,8 @@ _HALVINGS: Final = 200
 
 def normal_quantile(level: float) -> float:
     """The z for which the standard normal lies within [-z, z] with probability ``level``."""
+    from statistics import NormalDist  # it loads fractions and more, which a parse without iterations need not
+
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
