@@ -43,7 +43,7 @@ TOOLS = {"nsys": "nsys", "nsight": "ncu", "nvprof": "nvprof"}
 
 
 def run_dry(words: list[str], text: str) -> Outcome:
-    """Ask ``ds2prof run`` or run_profile.sh for the command lines that it would start; parse where the tool is absent."""
+    """Ask ``ds2prof run`` or run_profile.sh what it would start; without the tool, hold the words to its options."""
     is_ours = "ds2prof" in words
     given = own(words) if is_ours else words[words.index("run_profile.sh") + 1 :]
     at = given.index("--") if "--" in given else len(given)
