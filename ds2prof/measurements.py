@@ -241,13 +241,16 @@ def read_sidecar(path: Path, *, limit_bytes: int = 1 << 20) -> dict[str, Any] | 
 
 
 def is_measurement(path: Path) -> bool:
-    """Whether a file in a folder of measurements is one, and not hidden or what lies beside one (sidecar, log...)."""
+    """Whether a file in a folder is a measurement: not hidden, not beside one (sidecar, log...), not made of some."""
+    from ds2prof.derived import is_derived
+
     name = path.name
     return (
         path.is_file()
         and not name.startswith(".")
         and name != CALIBRATION_NAME
         and not name.endswith((SIDECAR_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, ".qdstrm", ".md"))
+        and not is_derived(path)
     )
 
 

@@ -41,6 +41,10 @@ SIGNS: Final[tuple[tuple[bytes, str], ...]] = (
         "a calibration of what profilers cost, no measurement; 'ds2prof calibrate --show' prints it",
     ),
     (
+        rb'\A\s*(?:<!doctype html>.{0,2000}?<meta name="generator" content="ds2prof |\{\s*"schema"\s*:\s*"ds2prof/)',
+        "what ds2prof made of a measurement; name the file that it was made of",
+    ),
+    (
         rb'\A\s*\{\s*"schema"\s*:\s*"[0-9.]+"[^\[]{0,400}"nodes"',
         "a PyTorch execution trace (operators without times); record one with torch.profiler instead",
     ),

@@ -117,7 +117,10 @@ def _folder(folder: Path, progress: Progress | None) -> Iterator[Source]:
     except OSError as error:
         raise ReadError(f"{folder}: cannot be read: {error.strerror}") from None
     if not found:
-        raise ReadError(f"{folder}: no measurement in this folder; run 'bash run_profile.sh' to make one")
+        raise ReadError(
+            f"{folder}: no measurement in this folder (exports and reports are passed over); run 'bash run_profile.sh' "
+            "to make one"
+        )
     for path in found:
         yield from _unpacked(lambda path=path: _opened(path, progress), str(path), path)  # type: ignore[misc]
 

@@ -15,8 +15,8 @@ from typing import Any
 from ds2prof.parsers import nsys_sqlite
 from ds2prof.parsers.sources import HEAD_BYTES, Source
 from ds2prof.tables import Profile
-from tests.conftest import GOLDEN
 
+GOLDEN = Path(__file__).resolve().parent / "golden"  # not from conftest: the documentation writes files without pytest
 VM = 1 << 48
 SESSION_NS = 1_700_000_000_000_000_000
 NO_STREAM = (1 << 32) - 1

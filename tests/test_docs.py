@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import re
-import shutil
-import wave
 from pathlib import Path
 
 import click
@@ -17,7 +14,7 @@ import pytest
 from ds2prof import cli as command_line
 from ds2prof.cli import cli
 from ds2prof.report.glossary import GLOSSARY
-from tests import docs_blocks, docs_example, docs_running
+from tests import docs_blocks, docs_refresh, docs_running, docs_sandbox
 from tests.docs_blocks import (
     PAGES,
     ROOT,
@@ -32,80 +29,20 @@ from tests.docs_blocks import (
 )
 from tests.docs_running import MACHINE, RULES, covered, known_options, parse, words_of
 
-# --- the sandbox -----------------------------------------------------------------------------------------------------
-
-ALIASES = {
-    "README.md": {"measurements/torch_bs4_20261121-035818.json.gz": "golden/torch_kineto/cpu_run/input.json.gz"},
-    "LEDGER.md": {
-        "trace.json.gz": "measurements/torch_bs32.json.gz",
-        "report.sqlite": "measurements/nsys_bs32.sqlite",
-    },
-    "RANKS.md": {
-        f"measurements/torch_bs4_rank{rank}.json.gz": f"ranks/torch_bs4_rank{rank}.json.gz" for rank in range(4)
-    },
-    "UNCERTAINTY.md": {
-        "trace.json.gz": "measurements/torch_bs32.json.gz",
-        "run_bs4.jsonl": "measurements/run_bs32.jsonl",
-        "smi_bs4.csv": "measurements/smi_bs32.csv",
-    },
-    "CAMPAIGN.md": {"results/measurements-1.tar.gz": "archive.tar.gz"},
-}
-"""Page -> name on the page -> what it is made from: pages that call a measurement something of their own."""
-
 
 @pytest.fixture(scope="session")
 def example(tmp_path_factory):
-    """All measurements of the documentation, and a corpus of three sounds."""
-    folder = tmp_path_factory.mktemp("docs")
-    docs_example.write(folder)
-    for split in ("train", "val"):
-        for number in range(3):
-            _speak(folder / "data/spoken" / split, f"{split}{number}", seconds=1 + number)
-    _speak(folder / "data/an4/train", "an4", seconds=2)
-    (folder / "data/an4/an4_train_manifest.csv").write_text("train/wav/an4.wav,train/txt/an4.txt,2.0\n")
-    shutil.make_archive(str(folder / "archive"), "gztar", folder, "ranks")
-    return folder
-
-
-def _speak(folder, name, *, seconds):
-    for part in ("wav", "txt"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    with wave.open(str(folder / "wav" / f"{name}.wav"), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(16_000)
-        sound.writeframes(b"\1\0\2\0" * 8_000 * seconds)
-    (folder / "txt" / f"{name}.txt").write_text("A SENTENCE\n")
+    return docs_sandbox.template(tmp_path_factory.mktemp("docs"))
 
 
 @pytest.fixture
 def sandbox(example, tmp_path, monkeypatch):
     """A function that makes the sandbox of a page and goes into it."""
-
-    def made(page):
-        folder = tmp_path / "sandbox"
-        shutil.copytree(example, folder, copy_function=os.link)
-        for measured in (folder / "measurements").iterdir():  # pages that name files without their folder
-            os.link(measured, folder / measured.name)
-        for name, source in ALIASES.get(page.name, {}).items():
-            place = ROOT / "tests" / source if source.startswith("golden/") else folder / source
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place, folder / name)
-        monkeypatch.chdir(folder)
-        return folder
-
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    for name in (
-        "DS2PROF_MEASUREMENTS",
-        "DS2PROF_PROFILE_START",
-        "DS2PROF_PROFILE_STOP",
-        "DS2PROF_WINDOW",
-        "FORCE_COLOR",
-    ):
+    for name, value in docs_sandbox.variables(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    for name in docs_sandbox.UNSET:
         monkeypatch.delenv(name, raising=False)
-    return made
+    return lambda page: monkeypatch.chdir(docs_sandbox.sandbox(example, page, tmp_path / "sandbox"))
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -228,6 +165,19 @@ def test_of_another_machine_words_are_held_and_numbers_are_not():
     check_shown(block, shown, "phase     calls\n----\nh2d  9\n")
     with pytest.raises(AssertionError, match="phase"):
         check_shown(block, shown, "layer  calls\n")
+
+
+@pytest.mark.parametrize(
+    ("shown", "renewed"),
+    [
+        (("a 1", "b"), ["a 2", "b 3", "c", "d"]),
+        (("a 1", "..."), ["a 2", "..."]),
+        (("a 1", "...", "c", "..."), ["a 2", "...", "c", "..."]),
+        (("a 1", "...", "x", "..."), ["a 1", "...", "x", "..."]),
+    ],
+)
+def test_what_is_shown_can_be_renewed_and_keeps_what_it_leaves_out(shown, renewed):
+    assert docs_refresh.renewed(shown, ["a 2", "b 3", "c", "d"]) == renewed
 
 
 def test_lines_that_go_on_are_one_command_and_comments_are_none():

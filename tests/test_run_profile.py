@@ -172,7 +172,7 @@ class Sweeps:
         self.root.mkdir()
         (self.root / "train_profiling.py").write_text(TRAINING)
         self.folder = self.root / "measurements"
-        self.parsed: list[list[str]] = []
+        self.answered: list[list[str]] = []
         self._monkeypatch = monkeypatch
         self._capfd = capfd
         self.tools = stand_ins(tmp_path / "stand ins")
@@ -180,7 +180,7 @@ class Sweeps:
         monkeypatch.setenv("PATH", self.tools["PATH"])
         monkeypatch.setattr(run_profile, "ROOT", self.root)
         monkeypatch.setattr(run_profile, "package_version", lambda name: "2.13.0")
-        monkeypatch.setattr(run_profile, "_parse", lambda cli, arguments: self.parsed.append(arguments))
+        monkeypatch.setattr(run_profile, "_answered", lambda cli, arguments: self.answered.append(arguments))
 
     def __call__(self, *arguments: str, machine: Machine = OLD) -> tuple[int, str, str]:
         self._monkeypatch.setattr(run_profile, "find_machine", lambda: machine)
@@ -208,18 +208,51 @@ def test_a_sweep_leaves_one_measurement_for_each_batch_size(sweep: Sweeps) -> No
     assert "[2/2] nsight, batch 8: iteration 10 -> root/measurements/nsight_bs8.csv\n" in said
 
 
-def test_the_summary_is_that_of_every_measurement(sweep: Sweeps) -> None:
+def test_each_measurement_gets_its_tables_and_all_of_them_one_summary(sweep: Sweeps) -> None:
     _, printed, _ = sweep("nsight", "--batch-sizes", "4 8")
-    assert [arguments[0] for arguments in sweep.parsed] == [
-        "root/measurements/nsight_bs4.csv",
-        "root/measurements/nsight_bs8.csv",
-    ]
+    files = ["root/measurements/nsight_bs4.csv", "root/measurements/nsight_bs8.csv"]
+    assert sweep.answered == [*(["parse", file, "--top", "12"] for file in files), ["summary", *files]]
     assert "training" not in printed
 
 
-def test_the_summary_of_a_timeline_begins_with_its_phases(sweep: Sweeps) -> None:
+def test_the_tables_of_a_timeline_begin_with_its_phases(sweep: Sweeps) -> None:
     sweep("torch", machine=NO_GPU)
-    assert [arguments[1:3] for arguments in sweep.parsed] == [["--by", "phase"], ["--top", "12"]]
+    file = "root/measurements/torch_bs4.json.gz"
+    assert sweep.answered == [
+        ["parse", file, "--by", "phase", "--top", "12"],
+        ["parse", file, "--top", "12"],
+        ["summary", file],
+    ]
+
+
+def test_it_ends_with_the_command_that_makes_a_page(sweep: Sweeps) -> None:
+    _, printed, _ = sweep("torch", machine=NO_GPU)
+    assert "\n  ds2prof report root/measurements/torch_bs4.json.gz -o report.html\n" in printed
+    assert "sweep" not in printed
+
+
+def test_several_batch_sizes_end_with_the_sweep_too(sweep: Sweeps) -> None:
+    _, printed, _ = sweep("nsight", "--batch-sizes", "4 8")
+    files = "root/measurements/nsight_bs4.csv root/measurements/nsight_bs8.csv"
+    assert f"\n  ds2prof report {files} -o report.html\n" in printed
+    assert f"\n  ds2prof sweep {files}\n" in printed
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_shell_that_does_not_find_ds2prof_is_told_how_to_call_it(installed: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "my environment" / "bin"
+    folder.mkdir(parents=True)
+    if installed:
+        for name in ("activate", "ds2prof"):
+            (folder / name).touch()
+    told = run_profile._how_to_call(folder / "python")
+    assert told.startswith(f"first type: . '{folder}/activate'" if installed else f"'{folder}/python' -m ds2prof ")
+
+
+def test_a_shell_that_finds_ds2prof_is_told_nothing(sweep: Sweeps) -> None:
+    executable(Path(sweep.tools["PATH"].split(os.pathsep)[0]) / "ds2prof", "#!/bin/sh\n")
+    _, printed, _ = sweep("torch", machine=NO_GPU)
+    assert "on the path" not in printed
 
 
 def test_files_that_cannot_be_read_yet_are_said_to_be_so(sweep: Sweeps) -> None:
@@ -228,7 +261,7 @@ def test_files_that_cannot_be_read_yet_are_said_to_be_so(sweep: Sweeps) -> None:
     assert re.fullmatch(
         r"\S+/profile_\d+_bs4\.nvvp: this version of ds2prof does not read nvprof's files; .*\n", printed
     )
-    assert sweep.parsed == []
+    assert sweep.answered == []
 
 
 def test_a_batch_size_that_fails_does_not_keep_the_others_from_being_captured(sweep: Sweeps) -> None:
@@ -239,7 +272,7 @@ def test_a_batch_size_that_fails_does_not_keep_the_others_from_being_captured(sw
     assert {name for name in sweep.names() if name.endswith(".csv")} == {"nsight_bs4.csv", "nsight_bs16.csv"}
     assert "batch 8: nsight: the program ended with exit code 1 (out of memory)" in said
     assert said.endswith("run_profile.sh: 1 of 3 captures failed; see above\n")
-    assert len(sweep.parsed) == 2
+    assert sweep.answered[-1] == ["summary", "root/measurements/nsight_bs4.csv", "root/measurements/nsight_bs16.csv"]
 
 
 def test_an_existing_measurement_of_the_sweep_is_refused_before_the_first_capture(sweep: Sweeps) -> None:
@@ -387,6 +420,8 @@ def test_typed_twice_without_arguments_it_prints_where_the_time_went(root: Path,
         assert done.returncode == 0, done.stderr
         assert "backward" in done.stdout
         assert "aten::" in done.stdout
+        assert "Longest operators" in done.stdout
+        assert " -o report.html\n" in done.stdout
     assert len(list((tmp_path / "my measurements").glob("torch_bs4_*.json.gz"))) == 2
 
 

@@ -26,7 +26,7 @@ WORDS: Final[Mapping[str, str]] = {
     "allocation": "host late: allocating or freeing memory",
     "module_load": "host late: loading modules or compiling",
     "data": "host late: fetching data",
-    "host": "host-bound",
+    "host": "host late: in its own code (host-bound)",
     "head": "before the device's first operation",
     "tail": "after the device's last operation",
     "unknown": "idle for reasons that this file does not tell",

@@ -158,8 +158,8 @@ def _reached(busiest: str, known: Mapping[str, float]) -> str:
 
 
 def _kernel(row: Mapping[str, Any], whole_ns: int) -> Loss:
-    words = f"{_times(row['calls'])}; the file does not tell how well they use the chip"
-    return Loss("kernel", row["name"], row["dur_ns"], ratio(row["dur_ns"], whole_ns), KERNELS, words)
+    share = ratio(row["dur_ns"], whole_ns)  # how well it uses the chip is not known: the summary says so, once
+    return Loss("kernel", row["name"], row["dur_ns"], share, KERNELS, _times(row["calls"]))
 
 
 def of_host(profile: Profile) -> list[Loss]:
@@ -184,8 +184,8 @@ def of_readings(profile: Profile) -> list[Loss]:
         if (not of_driver and row["metric"] not in _OF_COMPUTE) or row["mean"] is None or row["unit"] != "ratio":
             continue
         where = "" if row["device"] is None else f" of device {row['device']}"
-        how = "share of the driver's own periods; one kernel fills one" if of_driver else "share of active cycles"
-        words = f"readings{where} that saw no work; they average {units.format_ratio(row['mean'])}"
+        how = "a share of the driver's own periods; one kernel fills one" if of_driver else "a share of active cycles"
+        words = f"time{where} without work: the readings average {units.format_ratio(row['mean'])}"
         found.append(Loss("readings", row["metric"], None, 1 - row["mean"], READINGS, words, (how,)))
     return sorted((each for each in found if (each.share or 0) >= _LEAST), key=lambda each: -(each.share or 0))
 

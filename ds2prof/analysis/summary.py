@@ -25,6 +25,7 @@ from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.belonging import belonging
 from ds2prof.analysis.losses import Loss
 from ds2prof.analysis.roofline import tables as roofline
+from ds2prof.devices import vendor_of
 from ds2prof.errors import MissingDataError
 from ds2prof.tables import Profile
 
@@ -43,6 +44,8 @@ TABLES: Final = tuple(
     )
 )
 _NEXT: Final = 3
+_ITERATED: Final = {TIMELINE: ledger.BY, SUMS: ledger.BY, HOST: "phase"}
+"""The question whose totals hold what repeated iterations say."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Summary:
         asks: what to ask of this file next; each is answered by it.
         missing: what the file cannot tell.
         notes: what qualifies the numbers.
+        vendor: who made the devices that worked, None where their names do not tell.
     """
 
     kind: str
@@ -82,6 +86,7 @@ class Summary:
     asks: tuple[Ask, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    vendor: str | None = None
 
 
 def summary(profile: Profile) -> Summary:
@@ -89,7 +94,7 @@ def summary(profile: Profile) -> Summary:
     profile.require(*TABLES)
     kind = kind_of(profile)
     account = _asked(lambda: ledger.idle_ledger(profile)) if kind in (TIMELINE, SUMS) else None
-    found_totals = questions.totals_of(profile, ledger.BY if account is not None else None)
+    found_totals = questions.totals_of(profile, _ITERATED.get(kind) if account is not None or kind == HOST else None)
     found = _losses(profile, kind, found_totals)
     has_kernels = kind in (TIMELINE, COUNTERS, SUMS, HOST)
     classes, names = (
@@ -102,7 +107,15 @@ def summary(profile: Profile) -> Summary:
         asks=tuple(_asks(profile, kind, found, pipes))[:_NEXT],
         missing=tuple(_missing(profile, kind, pipes)),
         notes=_notes(account, readings, pipes),
+        vendor=_vendor(profile),
     )
+
+
+def _vendor(profile: Profile) -> str | None:
+    """Who made the devices; the maker of the tool where they have no names."""
+    names = [str(name) for name in profile.table("devices")["name"].tolist() if name]
+    made = [vendor for vendor in map(vendor_of, names) if vendor is not None]
+    return made[0] if made else ("amd" if profile.meta.tool.startswith("rocprof") else None)
 
 
 def kind_of(profile: Profile) -> str:

@@ -92,6 +92,8 @@ def command(
     )
     if target is None and form.kind == "file":
         raise UsageError(f"--to {form_name}: is no text; needs -o PATH")
+    if target is not None and form.kind == "file" and target.path.suffix == ".gz":
+        raise UsageError(f"--to {form_name}: is packed by itself; name it without .gz, not {target.path}")
     if form.kind == "trace":
         if keys or tables or top:
             raise UsageError(f"--to {form_name}: holds all that has a time; drop --by, --table and --top")

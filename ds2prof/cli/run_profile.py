@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -166,19 +167,40 @@ def captured_sweep(plans: Sequence[Plan], *, machine: Machine, force: bool) -> l
 
 
 def summarize(chosen: Launcher, paths: Sequence[Path]) -> None:
-    """Prints what ``ds2prof parse`` prints of each measurement; in a timeline, the phases first."""
+    """Prints the tables of each measurement (in a timeline the phases first), the summary, and what to type next."""
     from ds2prof.cli import cli
     from ds2prof.parsers import PARSERS
 
-    for path in paths:
-        if chosen.reader not in PARSERS:
+    if chosen.reader not in PARSERS:
+        for path in paths:
             click.echo(f"{path}: this version of ds2prof does not read {chosen.name}'s files; {chosen.viewer} does")
-            continue
-        views = [["--by", "phase"], []] if chosen.window == "timeline" else [[]]
+        return
+    views = [["--by", "phase"], []] if chosen.window == "timeline" else [[]]
+    for path in paths:
         for view in views:
-            arguments = [str(path), *view, "--top", _SUMMARY_TOP]
-            click.echo(f"\n$ ds2prof parse {shlex.join(arguments)}")
-            _parse(cli, arguments)
+            _answered(cli, ["parse", str(path), *view, "--top", _SUMMARY_TOP])
+    if paths:
+        files = list(map(str, paths))
+        _answered(cli, ["summary", *files])
+        click.echo(_onward(files))
+
+
+def _onward(files: Sequence[str]) -> str:
+    """The commands that go on from the summary; where a shell would not find ds2prof, how to call it."""
+    lines = ["\nAll of it on one page, for a browser:", f"  ds2prof report {shlex.join(files)} -o report.html"]
+    if len(files) > 1:
+        lines += ["By batch size, with the knee:", f"  ds2prof sweep {shlex.join(files)}"]
+    if shutil.which("ds2prof") is None:
+        lines += [f"(no ds2prof on the path here: {_how_to_call(Path(sys.executable))})"]
+    return "\n".join(lines)
+
+
+def _how_to_call(python: Path) -> str:
+    """What to type so that the commands above work."""
+    activate = python.with_name("activate")
+    if activate.exists() and python.with_name("ds2prof").exists():
+        return f"first type: . {shlex.quote(str(_shown(activate)))}"
+    return f"{shlex.quote(str(_shown(python)))} -m ds2prof does the same, in {shlex.quote(str(ROOT))}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -247,10 +269,11 @@ def _announcement(each: Plan, count: str) -> str:
     return f"{count} {each.launcher.name}, batch {option(each.program, '--batch-size')}{iterations} -> {each.output}"
 
 
-def _parse(cli: click.Group, arguments: list[str]) -> None:
-    """The output of ``ds2prof parse``; a file it cannot answer for is said and is no reason to stop."""
+def _answered(cli: click.Group, arguments: list[str]) -> None:
+    """A command of ds2prof and its output; a file it cannot answer for is said and is no reason to stop."""
+    click.echo(f"\n$ ds2prof {shlex.join(arguments)}")
     try:
-        cli.main(["parse", *arguments], prog_name="ds2prof", standalone_mode=False)
+        cli.main(arguments, prog_name="ds2prof", standalone_mode=False)
     except Ds2profError as error:
         click.echo(f"run_profile.sh: {error}", err=True)
 

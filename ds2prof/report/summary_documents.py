@@ -25,7 +25,7 @@ def summary_document(meta: Meta, found: Summary, *, path: str, warnings: Sequenc
         answer = getattr(found, name)
         made[name] = None if answer is None else answer.rows()
     made["missing"] = list(found.missing)
-    made["next"] = [{"why": why, "command": command} for why, command in next_commands(found, path)]
+    made["next"] = [{"why": why, "command": command} for why, command in next_commands(found, path, meta=meta)]
     return made
 
 
@@ -43,7 +43,7 @@ def summary_markdown(meta: Meta, found: Summary, *, path: str, warnings: Sequenc
         lines += ["| pipe | utilization | effective | coverage |", "|---|---:|---:|---:|"]
         lines += [_pipe(row) for row in found.pipes.rows()]
         lines.append("")
-    lines += [f"- {why}: `{cleaned(command).replace('`', '')}`" for why, command in next_commands(found, path)]
+    lines += [f"- {why}: `{cleaned(command).replace('`', '')}`" for why, command in next_commands(found, path, meta=meta)]
     lines += [f"- missing: {escaped(each)}" for each in found.missing]
     lines += [f"- note: {escaped(each)}" for each in found.notes]
     lines += [f"- **warning**: {escaped(each)}" for each in warnings]

@@ -49,7 +49,8 @@ _CAPTURE: Final = {
     summaries.LOG: ("a timeline of a few iterations", "auto"),
     summaries.MEMORY: ("a timeline of a few iterations", "auto"),
 }
-"""What a file of this kind lacks most, and the launcher that gets it for DeepSpeech2 training."""
+"""What a file of this kind lacks most, and the launcher that gets it."""
+_NVIDIA: Final = ("nsight", "nsys")
 
 
 def summary_text(
@@ -70,7 +71,7 @@ def summary_text(
         _losses(found, width, paint),
         _busy_time(found, width, paint),
         _pipes(found, width, paint),
-        _next(found, path, width, paint),
+        _next(found, meta, path, width, paint),
         _below(found, meta, warnings, width, paint),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -258,27 +259,34 @@ def _pipes(found: Summary, width: int, paint: Paint) -> list[str]:
     return [*lines, *row("", told, width, paint, role="dim")]
 
 
-def next_commands(found: Summary, path: str) -> list[tuple[str, str]]:
-    """(what it answers, the command) for each command to type next."""
-    return [(why, " ".join(parts)) for why, parts in _commands(found, path)]
+def next_commands(found: Summary, path: str, *, meta: Meta | None = None) -> list[tuple[str, str]]:
+    """(what it answers, the command) for each command to type next; ``meta`` tells whose run it was."""
+    return [(why, " ".join(parts)) for why, parts in _commands(found, path, meta)]
 
 
-def _commands(found: Summary, path: str) -> list[tuple[str, list[str]]]:
+def _commands(found: Summary, path: str, meta: Meta | None) -> list[tuple[str, list[str]]]:
     """(why, the command in parts that may stand on lines of their own)."""
     made = [(ask.why, _asked(ask, path)) for ask in found.asks]
-    if found.kind not in (summaries.TIMELINE, summaries.COUNTERS) or found.pipes is None:
+    lacks_pipes = found.kind not in (summaries.TIMELINE, summaries.COUNTERS) or found.pipes is None
+    if lacks_pipes or (found.kind == summaries.COUNTERS and found.totals.get("window_ns") is None):
         why, launcher = _CAPTURE[found.kind]
-        made.append((f"not in this file: {why}", [f"bash run_profile.sh {launcher}"]))
-    elif found.kind == summaries.COUNTERS and found.totals.get("window_ns") is None:
-        why, launcher = _CAPTURE[found.kind]
-        made.append((f"not in this file: {why}; then 'ds2prof join'", [f"bash run_profile.sh {launcher}"]))
+        then = "" if lacks_pipes else "; then 'ds2prof join'"
+        made += [(f"not in this file: {why}{then}", [capture]) for capture in _captures(found, launcher, meta)]
     return made
 
 
-def _next(found: Summary, path: str, width: int, paint: Paint) -> list[str]:
+def _captures(found: Summary, launcher: str, meta: Meta | None) -> list[str]:
+    """The command that captures what is lacking: of our own training, else of any; none for another maker's device."""
+    if found.vendor not in (None, "nvidia") and launcher in _NVIDIA:
+        return []
+    own = meta is not None and "preset" in (meta.run or {})
+    return [f"bash run_profile.sh {launcher}" if own else f"ds2prof run {launcher} -- python my_training.py"]
+
+
+def _next(found: Summary, meta: Meta, path: str, width: int, paint: Paint) -> list[str]:
     """Commands to type next, each with what it answers; a command is never broken but before an option."""
     lines = [paint("key", "Look next")]
-    for why, parts in _commands(found, path):
+    for why, parts in _commands(found, path, meta):
         lines += _command(why, parts, width, paint)
     return lines
 

@@ -147,5 +147,8 @@ def _warnings(base: Sequence[Run], new: Sequence[Run], left: Sequence[Run]) -> l
     }
     if same:
         lines.append(f"{sorted(same)[0]}: is on both sides")
-    lines += [f"{part.meta.file}: {line}" for run in (*base, *new) for part in run.parts for line in part.warnings]
+    parts = [part for run in (*base, *new) for part in run.parts]
+    for part in parts:
+        where = f"{part.meta.file}: "  # which some warnings begin with already
+        lines += [f"{where}{line.removeprefix(where)}" for line in part.warnings]
     return list(dict.fromkeys(lines))

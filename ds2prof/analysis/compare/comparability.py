@@ -32,7 +32,8 @@ class Differing:
         sides = [", ".join(side[:_MANY_TEXTS]) or "not stated" for side in (self.base, self.new)]
         if self.base == self.new:
             return f"{self.what} differs between runs of a side ({sides[0]}): {self.why}"
-        return f"{self.what}: {sides[0]} | {sides[1]}: {self.why}"
+        unless = "" if self.base and self.new else "unless they are the same, "
+        return f"{self.what}: {sides[0]} | {sides[1]}: {unless}{self.why}"
 
 
 def _run_fact(name: str) -> Callable[[Part], Any]:
@@ -48,6 +49,10 @@ def _window(part: Part) -> str | None:
     if not isinstance(window, Mapping):
         return None
     return f"{window.get('start')} to {window.get('stop')}"
+
+
+def _iterations(part: Part) -> int | None:
+    return part.iterations if part.kind == "timeline" else None
 
 
 def _batch(part: Part) -> int | None:
@@ -69,6 +74,7 @@ _FACTS: Final[tuple[tuple[str, Callable[[Part], Any], str], ...]] = (
     ("batch size", _batch, "not the same work in a step"),
     ("precision", _run_fact("precision"), "not the same arithmetic"),
     ("window", _window, "not the same iterations, so not the same inputs"),
+    ("marked iterations", _iterations, "sums over whole files are left out: not the same amount of work"),
     ("window source", lambda part: part.window_source, "shares of the window are not comparable"),
     ("profiler beside the log", _watched, "the log includes what a profiler cost"),
     ("clock control", lambda part: part.meta.clock_control, "replayed times follow the clock"),

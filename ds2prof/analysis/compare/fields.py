@@ -20,6 +20,7 @@ class Field:
         together: how the ranks of one run make one number.
         more_is: whether more of it is better, worse, or neither.
         of_window: whether it divides by the window, whose source must then be the same on both sides.
+        of_file: whether it is a sum over the whole file, which must then hold as many iterations on both sides.
     """
 
     quantity: Quantity
@@ -27,6 +28,7 @@ class Field:
     together: Together = "sum"
     more_is: Literal["better", "worse", ""] = ""
     of_window: bool = False
+    of_file: bool = False
 
 
 FIELDS: Final[Mapping[str, Field]] = {
@@ -40,21 +42,23 @@ FIELDS: Final[Mapping[str, Field]] = {
     "hfu": Field("ratio", "HFU", "mean", "better"),
     "model_flop_per_s": Field("rate", "FLOP/s of the model", "sum", "better"),
     "hardware_flop_per_s": Field("rate", "FLOP/s with padding", "sum", "better"),
-    "launches": Field("count", "launches"),
-    "kernel_dur_ns": Field("time", "time of kernels"),
-    "busy_ns": Field("time", "busy time"),
-    "copies": Field("count", "copies and sets"),
-    "copy_dur_ns": Field("time", "time of copies and sets"),
-    "window_ns": Field("time", "the window", of_window=True),
-    "window_busy_ns": Field("time", "busy time in the window", of_window=True),
+    "launches": Field("count", "launches", of_file=True),
+    "kernel_dur_ns": Field("time", "time of kernels", of_file=True),
+    "busy_ns": Field("time", "busy time", of_file=True),
+    "copies": Field("count", "copies and sets", of_file=True),
+    "copy_dur_ns": Field("time", "time of copies and sets", of_file=True),
+    "window_ns": Field("time", "the window", of_window=True, of_file=True),
+    "window_busy_ns": Field("time", "busy time in the window", of_window=True, of_file=True),
     "iterations": Field("count", "iterations", "max"),
-    "wall_ns": Field("time", "wall time of the log", "max"),
+    "wall_ns": Field("time", "wall time of the log", "max", of_file=True),
     "peak_bytes": Field("bytes", "peak of memory", "max", "worse"),
     "reserved_bytes": Field("bytes", "memory reserved", "max", "worse"),
     "state_bytes": Field("bytes", "memory of the training state", "max", "worse"),
     "activation_bytes": Field("bytes", "memory of activations", "max", "worse"),
 }
 """Name -> what it is, in the order in which they are shown."""
+OF_KERNELS: Final = frozenset({"launches", "kernel_dur_ns", "busy_ns", "window_busy_ns", "gpu_compute_utilization"})
+"""Those that a file in which no kernel was recorded does not tell."""
 ALIASES: Final[Mapping[str, str]] = {"busy": "gpu_compute_utilization", "utilization": "gpu_compute_utilization"}
 SHOWN: Final = (
     *("step_ns", "device_step_ns", "samples_per_s", "audio_s_per_s", "padded_s_per_s"),

@@ -169,11 +169,17 @@ def _judged(base: Sequence[Run], new: Sequence[Run], gate: Gate) -> Outcome:
         high,
         p_value if known else None,
         found.noise,
-        "" if known else _NO_NOISE,
+        "" if known else _no_noise(change, base, new),
     )
 
 
-_NO_NOISE: Final = "one run a side, and too few iterations in it to tell its noise (8 are needed); give several runs"
+def _no_noise(change: Compared, base: Sequence[Run], new: Sequence[Run]) -> str:
+    """Why the noise of a number is not known."""
+    if not all(np.isfinite(run.value).all() for side in change.samples for run in side):
+        return f"{change.field} of a run is no number: it divides by nothing"
+    if all(run.series[change.field].keys is None for run in (*base, *new)):
+        return f"one run a side, of which {change.field} is one number without any spread; give several runs"
+    return "one run a side, and too few iterations in it to tell its noise (8 are needed); give several runs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +241,10 @@ def lacks(base: Sequence[Run], new: Sequence[Run], name: str) -> str:
     if FIELDS[name].of_window and len(sources) > 1:
         told = " and ".join(sorted(str(source) for source in sources))
         return f"{name} is of windows that were taken from {told}, which are not comparable"
+    counts = {part.iterations for run in (*base, *new) for part in run.parts}
+    if base and FIELDS[name].of_file and len(counts) > 1:
+        told = " and ".join("no" if count is None else str(count) for count in sorted(counts, key=lambda n: n or 0))
+        return f"{name} is of whole files, and they hold {told} marked iterations: not the same amount of work"
     return ""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ds2prof.analysis import memory, questions, samples, throughput
 from ds2prof.analysis.compare.breakdown import Breakdown, breakdowns, whole_of
 from ds2prof.analysis.compare.decisions import Sample
-from ds2prof.analysis.compare.fields import FIELDS, combined_value
+from ds2prof.analysis.compare.fields import FIELDS, OF_KERNELS, combined_value
 from ds2prof.analysis.compare.frames import Series
 from ds2prof.analysis.intervals import FloatArray
 from ds2prof.analysis.uncertainty.iterations import Iterations, busy_parts, iterations_of, padded_of
@@ -57,6 +57,7 @@ class Part:
         unit: what the breakdowns are of: a ``step``, a ``window``, a ``capture``.
         by: key -> its breakdown.
         padded: iteration -> padded seconds of a sample, of a run log.
+        iterations: how many the file marks, warm-up among them; None where it marks none.
     """
 
     meta: Meta
@@ -68,6 +69,7 @@ class Part:
     totals: Mapping[str, float]
     by: Mapping[str, Breakdown]
     padded: Mapping[int, float] = field(default_factory=dict)
+    iterations: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,12 @@ def part_of(profile: Profile) -> Part:
     kind = _kind(profile)
     found = None if kind in ("memory", "samples", "counters") else iterations_of(profile)
     totals = {} if kind == "samples" else questions.totals_of(profile)
-    known = {name: float(totals[name]) for name in FIELDS if isinstance(totals.get(name), (int, float))}
+    is_empty = totals.get("launches") == 0  # no kernel was recorded: its sums of 0 would pass for the best of runs
+    known = {
+        name: float(totals[name])
+        for name in FIELDS
+        if isinstance(totals.get(name), (int, float)) and not (is_empty and name in OF_KERNELS)
+    }
     window = None if kind in ("log", "memory", "samples") else time_window(profile)
     by = breakdowns(profile, found) if kind in ("timeline", "counters") else {}
     series = {} if found is None else _series(profile, found)
@@ -113,6 +120,7 @@ def part_of(profile: Profile) -> Part:
         totals=known,
         by=by,
         padded=padded_of(profile) if kind == "log" and len(profile.table("iterations")) else {},
+        iterations=None if found is None else len(found.keys),
     )
 
 

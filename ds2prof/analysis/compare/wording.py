@@ -26,7 +26,8 @@ def verdict(
     numbers: Sequence[Number], tables: Sequence[Table], outcomes: Sequence[Outcome], *, counts: tuple[int, int]
 ) -> str:
     """The paragraph: what became of the step, how sure that is, what it is made of, and what became of the gates."""
-    lead = next((number for name in _LEAD for number in numbers if number.field == name), None)
+    leading = [number for name in _LEAD for number in numbers if number.field == name]
+    lead = next(iter([*leading, *numbers]), None)
     if lead is None:
         return " ".join(["The two sides have no number in common.", *_gates(outcomes)])
     sentences = [_changed(lead), _sure(lead, counts)]

@@ -143,7 +143,7 @@ def _cause_legend(drawn: Sketch, causes: Sequence[str], titles: Mapping[str, str
         )
         for cause in causes
     ]
-    drawn.figure.legend(handles=handles, loc="outside lower center", ncols=min(5, max(len(handles), 1)))
+    drawn.figure.legend(handles=handles, loc="outside lower center", ncols=min(4, max(len(handles), 1)))
 
 
 def timeline_strip(
@@ -191,110 +191,6 @@ def _time_unit(longest_ns: float) -> tuple[float, str]:
         if longest_ns >= step:
             return float(step), unit
     return 1.0, "ns"
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A kernel beneath its roof: name, class, intensity, FLOP/s, share of the busy time, and what it tells."""
-
-    group: str
-    intensity: float
-    flop_per_s: float
-    share: float
-    tip: str
-
-
-@dataclass(frozen=True)
-class Ceiling:
-    """A roof: what it is called and its rate."""
-
-    label: str
-    flop_per_s: float
-
-
-def roofline(
-    ident: str, dots: Sequence[Dot], ceilings: Sequence[Ceiling], *, bytes_per_s: float | None, alt: str
-) -> Figure:
-    """Kernels beneath their roofs on two logarithmic axes; the larger a mark, the more of the busy time it took."""
-    with sketch(4.3) as drawn:
-        ax = drawn.axes
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        low = min([dot.intensity for dot in dots]) / 3
-        high = max([dot.intensity for dot in dots]) * 3
-        if bytes_per_s and ceilings:
-            high = max(high, max(roof.flop_per_s for roof in ceilings) / bytes_per_s * 3)
-        _roofs(ax, ceilings, bytes_per_s, (low, high))
-        for dot in sorted(dots, key=lambda dot: -dot.share)[:MOST_MARKS]:
-            role = style.role_of("class", dot.group)
-            ax.plot(
-                [dot.intensity],
-                [dot.flop_per_s],
-                linestyle="none",
-                marker=_marker(role),
-                markersize=5 + 16 * dot.share**0.5,
-                color=style.colour(role),
-                markeredgecolor=style.colour("outline"),
-                markeredgewidth=0.8,
-                gid=drawn.tip(dot.tip),
-            )
-        ax.set_xlim(low, high)
-        rates = [*(dot.flop_per_s for dot in dots), *(roof.flop_per_s for roof in ceilings)]
-        ax.set_ylim(min(rates) / 4, max(rates) * 2.5)
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.yaxis.set_major_formatter(lambda value, _: units.format_flop(value))
-        ax.minorticks_off()
-        ax.set_xlabel("arithmetic intensity (FLOP/byte)")
-        ax.set_ylabel("FLOP/s")
-        ax.grid(which="major")
-        _class_legend(drawn, list(dict.fromkeys(dot.group for dot in dots)))
-        return finished(
-            drawn,
-            ident=ident,
-            caption="Roofline: point at a mark, or step through the marks with the tabulator key",
-            alt=alt,
-        )
-
-
-def _marker(role: str) -> str:
-    """A square for what a hatch tells apart elsewhere: marks are too small for one."""
-    return "D" if role in style.HATCHES else "o"
-
-
-def _roofs(ax: Axes, ceilings: Sequence[Ceiling], bytes_per_s: float | None, span: tuple[float, float]) -> None:
-    ink = style.colour("ink_soft")
-    low, high = span
-    for number, roof in enumerate(sorted(ceilings, key=lambda roof: -roof.flop_per_s)):
-        ridge = max(roof.flop_per_s / bytes_per_s, low) if bytes_per_s else low
-        ax.plot([ridge, high], [roof.flop_per_s] * 2, color=ink, linestyle=style.DASHES[number % 4], linewidth=1.3)
-        text = f"{roof.label} {units.format_flop(roof.flop_per_s)}FLOP/s"
-        ax.annotate(text, (high, roof.flop_per_s), (-4, 3), textcoords="offset points", ha="right", color=ink)
-    if bytes_per_s:
-        top = max((roof.flop_per_s for roof in ceilings), default=high * bytes_per_s)
-        end = min(high, top / bytes_per_s)
-        ax.plot([low, end], [low * bytes_per_s, end * bytes_per_s], color=ink, linewidth=1.3)
-        text = f"memory {units.format_bytes(bytes_per_s)}/s"
-        middle = (low * end) ** 0.5
-        ax.annotate(text, (middle, middle * bytes_per_s), (12, -10), textcoords="offset points", color=ink)
-
-
-def _class_legend(drawn: Sketch, groups: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker=_marker(style.role_of("class", group)),
-            markersize=7,
-            color=style.colour(style.role_of("class", group)),
-            markeredgecolor=style.colour("outline"),
-            label=group,
-        )
-        for group in groups
-    ]
-    drawn.figure.legend(handles=handles, loc="outside lower center", ncols=min(7, max(len(handles), 1)))
 
 
 def iteration_times(

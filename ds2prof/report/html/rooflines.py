@@ -11,7 +11,7 @@ from ds2prof.analysis.roofline import tables as roofline
 from ds2prof.analysis.roofline.kernels import kernel_work
 from ds2prof.analysis.roofline.roof import device_peaks, rate_of
 from ds2prof.errors import MissingDataError
-from ds2prof.report.html import charts
+from ds2prof.report.html import roofline_chart
 from ds2prof.report.html.cells import grid, lacking, named, said
 from ds2prof.report.html.model import Figure, Grid, Section
 from ds2prof.tables import Profile
@@ -69,7 +69,7 @@ def _figures(profile: Profile, answer: Answer, ident: str) -> list[Figure]:
         return []
     busy_ns = sum(row["excl_ns"] or row["dur_ns"] or 0 for row in answer.rows()) or 1
     dots = [
-        charts.Dot(
+        roofline_chart.Dot(
             row["class"],
             row["intensity"],
             row["flop_per_s"],
@@ -80,7 +80,7 @@ def _figures(profile: Profile, answer: Answer, ident: str) -> list[Figure]:
     ]
     ceilings, bytes_per_s = _ceilings(profile)
     alt = f"Roofline of {len(dots)} kernels by name"
-    return [charts.roofline(f"{ident}-plot", dots, ceilings, bytes_per_s=bytes_per_s, alt=alt)]
+    return [roofline_chart.roofline(f"{ident}-plot", dots, ceilings, bytes_per_s=bytes_per_s, alt=alt)]
 
 
 def _tip(row: Mapping[str, Any]) -> str:
@@ -90,7 +90,7 @@ def _tip(row: Mapping[str, Any]) -> str:
     return f"{named(row['name'], limit=_TIP_CHARACTERS)}: {time}, {rate}{roof}"
 
 
-def _ceilings(profile: Profile) -> tuple[list[charts.Ceiling], float | None]:
+def _ceilings(profile: Profile) -> tuple[list[roofline_chart.Ceiling], float | None]:
     """The roofs of the first device that has any, for the kinds of arithmetic that its kernels do."""
     peak = next((peak for peak in device_peaks(profile).values() if peak is not None), None)
     if peak is None:
@@ -98,5 +98,5 @@ def _ceilings(profile: Profile) -> tuple[list[charts.Ceiling], float | None]:
     work = kernel_work(profile)
     kinds: Sequence[str] = tuple(work.counted.flop) if work.counted is not None else work.kinds
     found = dict(filter(None, (rate_of(peak, kind) for kind in kinds)))
-    ceilings = [charts.Ceiling(kind.replace("_", " "), rate) for kind, rate in found.items()]
+    ceilings = [roofline_chart.Ceiling(kind.replace("_", " "), rate) for kind, rate in found.items()]
     return ceilings, float(peak.bandwidth_bytes_per_s)
