@@ -17,6 +17,9 @@ from ds2prof.config import ENV_CORPUS
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 
+# Tables are as wide as a terminal, and who starts the tests has one of any width.
+os.environ["COLUMNS"] = "120"
+
 # How long one example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("ds2prof", deadline=None)
 settings.load_profile("ds2prof")
