@@ -62,13 +62,13 @@ def format_ns_signed(dur_ns: float | None) -> str:
 
 
 def format_ns_between(low_ns: float | None, high_ns: float | None) -> str:
-    """Two differences in one unit, the larger in three digits: ``-0.12 to +1.23 ms``; a dash where one is unknown."""
+    """Two differences in one unit, three digits each: ``-0.12 to +1.23 ms``; a dash where one is unknown."""
     if low_ns is None or high_ns is None:
         return "-"
     largest = max(abs(low_ns), abs(high_ns))
-    unit, step = next(((unit, step) for unit, step in _TIME_STEPS if largest >= step), ("ns", 1))
-    digits = 0 if largest / step >= 99.5 else 1 if largest / step >= 9.95 else 2
-    return f"{low_ns / step:+.{digits}f} to {high_ns / step:+.{digits}f} {unit}"
+    rounded = largest / 0.9995  # 999.6 ns are 1000 in three digits, so 1 us
+    unit, step = next(((unit, step) for unit, step in _TIME_STEPS if rounded >= step), ("ns", 1))
+    return f"{low_ns / step:+.3g} to {high_ns / step:+.3g} {unit}"
 
 
 def format_ratio(ratio: float | None, *, digits: int = 2) -> str:

@@ -401,6 +401,7 @@ def test_a_pass_in_a_process_of_its_own_prints_the_columns_and_keeps_the_log(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_average_their_gradients_and_are_set_beside_one() -> None:
     timed = deepmark_process.measure(SETTING, minibatches([Group(20, 1, 0, 5)], 2, cards=2), warmup=[])
     assert len(timed.rows) == 2  # the second is one utterance, on one of the two

@@ -409,6 +409,8 @@ def test_hostile_text_in_a_calibration_cannot_steer_a_terminal():
         (-120_000, 1_230_000, "-0.12 to +1.23 ms"),
         (0, 0, "+0 to +0 ns"),
         (-5, 7, "-5 to +7 ns"),
+        (999.7, 999.9, "+1 to +1 us"),
+        (-999.4, 0, "-999 to +0 ns"),
         (2_000_000_000, 3_500_000_000, "+2 to +3.5 s"),
         (None, 3, "-"),
     ],

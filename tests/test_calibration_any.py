@@ -79,7 +79,7 @@ def runs_of(script, tmp_path, **environ):
 
 
 @pytest.mark.parametrize(
-    "name", [None, "torch", *(pytest.param(name, marks=pytest.mark.long) for name in ("torch-detail", "memory", "smi"))]
+    "name", ["torch", *(pytest.param(name, marks=pytest.mark.long) for name in (None, "torch-detail", "memory", "smi"))]
 )
 def test_steps_are_timed_in_every_mode(name, script, tmp_path):
     found = runs_of(script, tmp_path)(name and MODE[name])

@@ -176,7 +176,7 @@ def test_a_report_printed_as_text_gives_the_tables_of_its_csv(corpus, tmp_path, 
     ]
 
 
-@pytest.mark.parametrize("name", REPORTS[1:])
+@pytest.mark.parametrize("name", [REPORTS[2], *(pytest.param(each, marks=pytest.mark.long) for each in REPORTS[1::2])])
 @pytest.mark.parametrize("page", [("--page", "raw"), ("--print-summary", "per-kernel")], ids=["raw", "summary"])
 def test_other_pages_printed_as_text_have_the_values_of_their_csv(corpus, tmp_path, name, page):
     path = corpus / "ncu-rep" / name

@@ -15,7 +15,7 @@ from ds2prof.analysis.host_timelines import CAUSES
 from ds2prof.cli.report import command
 from ds2prof.errors import Ds2profError, ExistsError, ReadError, UsageError
 from ds2prof.parsers import read_all
-from ds2prof.report import glossary, html, style
+from ds2prof.report import advice, glossary, html, style
 from ds2prof.report.html import cells, kernel_tables, measurement, rendering, words
 from tests.join_support import kineto_text, ncu_text, replayed, truth
 from tests.known.cases import runs
@@ -396,7 +396,7 @@ def test_every_term_of_a_page_is_in_the_glossary_with_its_blind_spot(page):
 
 def test_every_cause_of_the_ledger_has_a_name_a_meaning_and_advice():
     assert set(words.CAUSES) == set(words.MEANINGS) == set(words.NOUNS) == set(CAUSES)
-    assert set(words.ADVICE) == set(CAUSES) - {"compute"}
+    assert set(advice.ADVICE) == set(CAUSES) - {"compute"}
 
 
 def test_every_column_leads_to_a_term_that_exists():

@@ -152,7 +152,7 @@ Look next
   every kernel and its time
     ds2prof parse made.json --by name
   not in this file: hardware counters of a few iterations
-    bash run_profile.sh nsight
+    ds2prof run nsight -- python my_training.py
 
 missing: pipes: neither counters nor samples of any in this file"""
 
@@ -226,6 +226,45 @@ def test_what_follows_from_standard_input_names_a_file():
     assert next_commands(summary.summary(timeline()), "-")[0][1] == "ds2prof parse FILE --by ledger"
 
 
+def test_what_is_lacking_is_captured_from_our_own_training_only_where_the_run_was_ours():
+    found = summary.summary(timeline())
+    ours = Meta(file="made.json", tool="t", format="x", run={"preset": "tbd"})
+    assert next_commands(found, "made.json", meta=ours)[-1][1] == "bash run_profile.sh nsight"
+    others = Meta(file="made.json", tool="t", format="x", run={"batch_size": 4})
+    for meta in (others, Meta(file="made.json", tool="t", format="x"), None):
+        assert next_commands(found, "made.json", meta=meta)[-1][1] == "ds2prof run nsight -- python my_training.py"
+
+
+@pytest.mark.parametrize(("device", "asked"), [("NVIDIA H100", True), ("AMD Instinct MI300X", False), ("gfx942", False)])
+def test_nobody_is_sent_to_a_tool_that_does_not_know_the_device(device, asked):
+    of = profile(
+        kernels=(("name", "device", "stream", "start_ns", "dur_ns"), [("k", 0, 7, 1000, 150)]),
+        devices=(("device", "name"), [(0, device)]),
+    )
+    assert any("nsight" in command for _, command in next_commands(summary.summary(of), "made.json")) == asked
+
+
+def test_losses_of_several_devices_say_that_their_times_are_sums():
+    rows = [("k", device, 7, 1000, 150) for device in (0, 1)] + [("k", 0, 7, 2000, 150), ("k", 1, 7, 2000, 150)]
+    of = profile(kernels=(("name", "device", "stream", "start_ns", "dur_ns"), rows))
+    assert "(shares of the window; times are sums over 2 devices)" in text_of(of)
+    assert "sums over" not in text_of(timeline())
+
+
+def test_a_run_without_a_gpu_tells_its_step_as_the_table_by_phase_does(tmp_path):
+    ranges = [("ProfilerStep#%d" % step, "iteration", str(step), 1, 1, 1000 * step, 900) for step in (1, 2, 3)]
+    ops = (("name", "thread", "process", "start_ns", "dur_ns"), [("aten::mm", 1, 1, 1000 * s, 500) for s in (1, 2, 3)])
+    of = profile(
+        meta=Meta(file="made.json", tool="t", format="x", domain="cpu"),
+        ranges=(("name", "kind", "value", "process", "thread", "start_ns", "dur_ns"), ranges),
+        ops=ops,
+    )
+    found = summary.summary(of)
+    assert found.kind == summary.HOST
+    assert found.totals["step_ns"] == questions.totals_of(of, "phase")["step_ns"] is not None
+    assert "  step " in text_of(of)
+
+
 def test_warnings_stand_below_without_the_file_again():
     made = text_of(timeline(), warnings=["made.json: something was lost", "made.json:5: cut off"])
     assert made.endswith("warning: something was lost\nwarning: line 5: cut off")
@@ -259,7 +298,7 @@ def test_every_format_has_a_first_screen_whose_commands_are_answered(form, tmp_p
     assert max(len(line) for line in done.stdout.splitlines() if str(path) not in line) <= 80
     for row in json.loads(ran(path, "--format", "json").stdout)["next"]:
         words = shlex.split(row["command"])
-        assert words[:2] == ["bash", "run_profile.sh"] or CliRunner().invoke(cli, words[1:]).exit_code == 0, row
+        assert words[:2] == ["ds2prof", "run"] or CliRunner().invoke(cli, words[1:]).exit_code == 0, row
 
 
 def test_ranks_of_one_run_are_shown_together(tmp_path):

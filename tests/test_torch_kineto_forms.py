@@ -113,7 +113,7 @@ def content_with_work(found):
     return [anchor, *found]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(events(), max_size=12), st.integers(1, 2000), st.randoms(use_true_random=False))
 def test_rows_come_out_as_they_went_in_whatever_the_formatting(found, chunk_bytes, chance):
     found = content_with_work(found)
@@ -135,7 +135,7 @@ def test_a_bare_list_gives_the_same_rows_on_its_own_clock(found, form, chunk_byt
     assert loaded.meta.clock is None
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(events(), max_size=8),
     st.sampled_from(FORMS),

@@ -184,7 +184,7 @@ def of_readings(profile: Profile) -> list[Loss]:
         if (not of_driver and row["metric"] not in _OF_COMPUTE) or row["mean"] is None or row["unit"] != "ratio":
             continue
         where = "" if row["device"] is None else f" of device {row['device']}"
-        how = "a share of the driver's own periods; one kernel fills one" if of_driver else "a share of active cycles"
+        how = "as a share of the driver's own periods; one kernel fills one" if of_driver else "as a share of cycles"
         words = f"time{where} without work: the readings average {units.format_ratio(row['mean'])}"
         found.append(Loss("readings", row["metric"], None, 1 - row["mean"], READINGS, words, (how,)))
     return sorted((each for each in found if (each.share or 0) >= _LEAST), key=lambda each: -(each.share or 0))

@@ -189,11 +189,11 @@ def _written(found: Comparison, *, form: str, top: int | None, width: int) -> st
 def _width(output: Path | None) -> int:
     from ds2prof.cli.parse import terminal_columns
 
-    return 200 if output is not None else max(terminal_columns(), 60)
+    return 200 if output is not None and str(output) != "-" else max(terminal_columns(), 60)
 
 
 def _emit(made: str, output: Path | None) -> None:
-    if output is None:
+    if output is None or str(output) == "-":
         click.echo(made)
         return
     with written_whole(output) as partial:

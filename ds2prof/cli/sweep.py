@@ -82,9 +82,14 @@ def _measured(files: Sequence[str], over: str) -> tuple[list[Measurement], list[
     found: list[Measurement] = []
     left_out: list[Meta] = []
     failures: list[ReadError] = []
+    seen: set[tuple[str, int | None]] = set()  # a file that is named twice is no repeat
     for file in files:
         try:
             for profile in read_all(file, tables=sweeps.TABLES, refused=failures.append):
+                own = (os.path.realpath(profile.meta.file), profile.meta.rank)
+                if own in seen:
+                    continue
+                seen.add(own)
                 one = sweeps.measured(profile, over)
                 if one is None:
                     left_out.append(profile.meta)
@@ -127,7 +132,7 @@ def _as_table(made: Sweep, answer: Answer, output: Path | None) -> str:
     from ds2prof.cli.parse import terminal_columns
     from ds2prof.report.sweep_text import sweep_text
 
-    width = 200 if output is not None else max(terminal_columns(), 60)
+    width = 200 if output is not None and str(output) != "-" else max(terminal_columns(), 60)
     return sweep_text(answer, title=_title(made), width=width)
 
 
@@ -155,7 +160,7 @@ def _meta(made: Sweep) -> Meta:
 
 
 def _emit(made: str, output: Path | None) -> None:
-    if output is None:
+    if output is None or str(output) == "-":
         click.echo(made)
         return
     with written_whole(output) as partial:

@@ -43,7 +43,9 @@ def summary_markdown(meta: Meta, found: Summary, *, path: str, warnings: Sequenc
         lines += ["| pipe | utilization | effective | coverage |", "|---|---:|---:|---:|"]
         lines += [_pipe(row) for row in found.pipes.rows()]
         lines.append("")
-    lines += [f"- {why}: `{cleaned(command).replace('`', '')}`" for why, command in next_commands(found, path, meta=meta)]
+    lines += [
+        f"- {why}: `{cleaned(command).replace('`', '')}`" for why, command in next_commands(found, path, meta=meta)
+    ]
     lines += [f"- missing: {escaped(each)}" for each in found.missing]
     lines += [f"- note: {escaped(each)}" for each in found.notes]
     lines += [f"- **warning**: {escaped(each)}" for each in warnings]

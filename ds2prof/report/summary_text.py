@@ -178,11 +178,20 @@ def _losses(found: Summary, width: int, paint: Paint) -> list[str]:
     costs = [cost_text(loss) for loss in shown]
     wide = max(map(len, costs))
     wholes = {loss.of for loss in shown}
-    lines = [paint("key", title) + (f"  (shares of the {wholes.copy().pop()})" if len(wholes) == 1 else "")]
+    lines = [paint("key", title) + _bases(found, wholes)]
     for number, (loss, cost) in enumerate(zip(shown, costs, strict=True), start=1):
         of = "" if loss.share is None or len(wholes) == 1 else f" (share of the {loss.of})"
         lines += _loss(number, loss, cost.rjust(wide), of, width=width, paint=paint)
     return lines
+
+
+def _bases(found: Summary, wholes: set[str]) -> str:
+    """What the shares are of, where it is one thing; and that times are sums, where they are of several devices."""
+    told = [f"shares of the {whole}" for whole in wholes] if len(wholes) == 1 else []
+    devices = len(found.totals.get("devices") or ())
+    if found.kind == summaries.TIMELINE and devices > 1:
+        told.append(f"times are sums over {devices} devices")
+    return f"  ({'; '.join(told)})" if told else ""
 
 
 def cost_text(loss: Loss) -> str:

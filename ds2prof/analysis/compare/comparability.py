@@ -51,8 +51,8 @@ def _window(part: Part) -> str | None:
     return f"{window.get('start')} to {window.get('stop')}"
 
 
-def _iterations(part: Part) -> int | None:
-    return part.iterations if part.kind == "timeline" else None
+def _iterations(part: Part) -> str | None:
+    return str(part.iterations or "none") if part.kind == "timeline" else None
 
 
 def _batch(part: Part) -> int | None:

@@ -15,6 +15,7 @@ from ds2prof.analysis.roofline.kernels import KernelWork, kernel_work
 from ds2prof.analysis.totals import devices_of
 from ds2prof.errors import MissingDataError
 from ds2prof.report.figures.canvas import canvas, finished, legend, listed, plain, source, swatch
+from ds2prof.report.placing import Paper, Place, clearest
 from ds2prof.report.style import DASHES, Theme, colour, role_of
 from ds2prof.tables import Profile
 
@@ -26,6 +27,8 @@ _LEAST_AREA: Final = 14.0
 _MOST_AREA: Final = 420.0
 _NAMED: Final = 5
 _DECADES_LEFT: Final = 0.3
+_HALF_MARK_POINTS: Final = 8.0
+_POINTS: Final = 72
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def roofline(profile: Profile, ax: Axes | Figure | None = None, *, top: int = 20
     answer = tables.roofline(profile)
     key = "excl_ns" if "excl_ns" in answer.columns else "dur_ns"
     rows = [row for row in answer.rows() if row["intensity"] and row["flop_per_s"]]
+    known = len(rows)
     rows = sorted(rows, key=lambda row: -(row[key] or 0))[:top]
     if not rows:
         raise MissingDataError(
@@ -113,8 +117,8 @@ def roofline(profile: Profile, ax: Axes | Figure | None = None, *, top: int = 20
         _named(drawn, rows, theme=theme)
         classes = list(dict.fromkeys(row["class"] for row in rows))
         legend(drawn, [swatch(role_of("class", name), plain(str(name)), theme) for name in classes])
-        left_out = len(answer) - len(rows)
-        lacking = f" {left_out} names without FLOP or bytes are left out." if left_out else ""
+        lacking = f" {len(answer) - known} names without FLOP or bytes are left out." if len(answer) > known else ""
+        shorter = f" The {len(rows)} longest of {known}." if known > len(rows) else ""
         return finished(
             drawn,
             title="Roofline",
@@ -122,7 +126,7 @@ def roofline(profile: Profile, ax: Axes | Figure | None = None, *, top: int = 20
             y="rate (FLOP/s)",
             said=listed([_told(row) for row in rows]),
             note=f"{source(profile.meta.file)}: a point for each kernel name, its area the time. "
-            f"{answer.notes[0] if found else ''}{_no_roof(profile, found)}{lacking}",
+            f"{f'{answer.notes[0]}.' if found else _no_roof(profile, found)}{lacking}{shorter}",
         )
 
 
@@ -158,6 +162,7 @@ def _roofs(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs, *, theme: The
     left = min([row["intensity"] for row in rows] + ridges) * 10**-_DECADES_LEFT
     right = max([row["intensity"] for row in rows] + ridges) * 10 ** (2 * _DECADES_LEFT)
     ink = colour("ink", theme)
+    marks = [(row["intensity"], row["flop_per_s"], _HALF_MARK_POINTS) for row in rows]
     top = max(found.flop_per_s.values())
     slope = ax.plot([left, top / found.bytes_per_s], [left * found.bytes_per_s, top], color=ink, zorder=2)
     slope[0].set_label("memory")
@@ -165,13 +170,18 @@ def _roofs(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs, *, theme: The
         ax.plot(
             [rate / found.bytes_per_s, right], [rate, rate], color=ink, linestyle=DASHES[number % len(DASHES)], zorder=2
         )[0].set_label(kind)
+        text = f"{kind}: {units.format_flop(rate)}FLOP/s"
+        places = [Place(right, rate, "right", "bottom"), Place(right, rate, "right", "top")]
+        if number:  # beneath another roof there is room where it begins
+            places += [Place(rate / found.bytes_per_s, rate, "left", side) for side in ("top", "bottom")]
+        place = clearest(text, places, _paper(ax, (left, right)), marks=marks)
         ax.annotate(
-            f"{kind}: {units.format_flop(rate)}FLOP/s",
-            (right, rate),
-            xytext=(0, 3),
+            text,
+            (place.x, place.y),
+            xytext=(0 if place.ha == "right" else 4, 3 if place.va == "bottom" else -3),
             textcoords="offset points",
-            ha="right",
-            va="bottom",
+            ha=place.ha,
+            va=place.va,
             fontsize="small",
         )
     middle = left * (top / found.bytes_per_s / left) ** 0.55
@@ -185,6 +195,12 @@ def _roofs(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs, *, theme: The
         fontsize="small",
     )
     ax.set_xlim(left, right)
+
+
+def _paper(ax: Axes, across: tuple[float, float]) -> Paper:
+    """The axes on paper, less about what legend and labels take."""
+    width, height = (_POINTS * inches for inches in ax.figure.get_size_inches())
+    return Paper(across, ax.get_ylim(), 0.75 * width, 0.75 * height)
 
 
 def _named(ax: Axes, rows: Sequence[dict[str, Any]], *, theme: Theme) -> None:

@@ -19,6 +19,7 @@ from ds2prof.report.html.model import Figure
 from ds2prof.report.html.svg import ON, page_svg
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
@@ -65,6 +66,15 @@ def finished(drawn: Sketch, *, ident: str, caption: str, alt: str) -> Figure:
     drawn.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     made = page_svg(text.getvalue(), ident=ident, title=alt, tips=drawn.tips)
     return Figure(ident, made, caption, alt, is_hovered=bool(drawn.tips))
+
+
+def legend_below(drawn: Sketch, handles: Sequence[Artist], *, most: int) -> None:
+    """A legend beneath the axes in ``most`` columns, or in as many as the drawing is wide enough for."""
+    for columns in range(min(most, max(len(handles), 1)), 0, -1):
+        legend = drawn.figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= drawn.figure.bbox.width:
+            return
+        legend.remove()
 
 
 def ledger_bar(
@@ -143,7 +153,7 @@ def _cause_legend(drawn: Sketch, causes: Sequence[str], titles: Mapping[str, str
         )
         for cause in causes
     ]
-    drawn.figure.legend(handles=handles, loc="outside lower center", ncols=min(4, max(len(handles), 1)))
+    legend_below(drawn, handles, most=5)
 
 
 def timeline_strip(
@@ -274,7 +284,7 @@ def sweep_lines(ident: str, batches: Sequence[int], series: Mapping[str, Sequenc
         ax.set_xlabel("batch size")
         ax.set_ylabel("share (%)")
         ax.grid(axis="y")
-        drawn.figure.legend(loc="outside lower center", ncols=min(6, max(len(series), 1)))
+        legend_below(drawn, ax.get_legend_handles_labels()[0], most=6)
         return finished(
             drawn,
             ident=ident,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ds2prof import units
 from ds2prof.report import style
-from ds2prof.report.html.charts import MOST_MARKS, Sketch, finished, sketch
+from ds2prof.report.html.charts import MOST_MARKS, Sketch, finished, legend_below, sketch
 from ds2prof.report.html.model import Figure
 from ds2prof.report.placing import Paper, Place, clearest
 
@@ -156,4 +156,4 @@ def _class_legend(drawn: Sketch, groups: Sequence[str]) -> None:
         )
         for group in groups
     ]
-    drawn.figure.legend(handles=handles, loc="outside lower center", ncols=min(7, max(len(handles), 1)))
+    legend_below(drawn, handles, most=7)

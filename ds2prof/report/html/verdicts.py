@@ -14,10 +14,11 @@ from ds2prof.analysis.estimates import answer as estimate
 from ds2prof.analysis.join import Joined
 from ds2prof.analysis.summary import COUNTERS, HOST, LOG, MEMORY, READINGS, SUMS, TIMELINE
 from ds2prof.errors import Ds2profError
+from ds2prof.report.advice import advice_on
 from ds2prof.report.html.cells import fact, grid, named, of_window, text_of
 from ds2prof.report.html.model import Fact, Grid, Loss, Verdict
 from ds2prof.report.html.together import Told
-from ds2prof.report.html.words import ADVICE, ADVICE_BY_KIND, HOW_COUNTERS, NOUNS
+from ds2prof.report.html.words import HOW_COUNTERS, NOUNS
 
 _LOSSES: Final = 3
 _ORDER: Final = (TIMELINE, COUNTERS, SUMS, HOST, READINGS, LOG, MEMORY)
@@ -123,10 +124,9 @@ def _cards(found: Sequence[losses.Loss]) -> list[Loss]:
 
 def _card(loss: losses.Loss) -> Loss:
     share = Fact(f"of the {loss.of}", text_of("share", loss.share), "share", loss.share)
-    advice = ADVICE.get(loss.name, "") if loss.kind == "idle" else ADVICE_BY_KIND.get(loss.kind, "")
     where = "; ".join(named(line, limit=300) for line in loss.details[:2])
     words = f"{loss.words[:1].upper()}{named(loss.words, limit=300)[1:]}"
-    return Loss(loss.name, _title(loss), _cost(loss), share, f"{words}; {where}" if where else words, advice)
+    return Loss(loss.name, _title(loss), _cost(loss), share, f"{words}; {where}" if where else words, advice_on(loss))
 
 
 def _cost(loss: losses.Loss) -> Fact | None:
@@ -197,6 +197,6 @@ def _advice(one: Told, *, has_pipes: bool) -> list[str]:
         lines.append(f"Pipes are not known: {HOW_COUNTERS}")
     if one.found.kind == COUNTERS:
         lines.append(
-            "Busy share and idle time are not known: capture a timeline (bash run_profile.sh nsys) and give both"
+            "Busy share and idle time are not known: capture a timeline (ds2prof run nsys -- COMMAND) and give both"
         )
     return lines
