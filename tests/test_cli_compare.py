@@ -126,6 +126,13 @@ def test_wrong_usage_is_one_line(files, arguments, why):
     assert "\n" not in str(error.value)
 
 
+def test_a_dash_is_standard_output(files, monkeypatch):
+    monkeypatch.chdir(files)
+    sides = files / "base.json", files / "same.json"
+    assert run(*sides, "-o", "-").stdout == run(*sides).stdout
+    assert not (files / "-").exists()
+
+
 def test_without_sides_the_usage_is_wrong():
     with pytest.raises(UsageError, match="name a file, a folder or a pattern"):
         run()

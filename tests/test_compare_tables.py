@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ds2prof.analysis.compare import BY, comparison, part_of, tables
+from ds2prof.analysis.compare import BY, comparison, gate_of, part_of, tables
 from ds2prof.analysis.compare.breakdown import HOST_REST, REST
 from ds2prof.analysis.compare.pieces import pieces_of
 from ds2prof.errors import MissingDataError, UsageError
@@ -378,3 +378,57 @@ def test_what_makes_sides_incomparable_is_said(tmp_path):
     told = " ".join(found.warnings)
     for words in ("precision: fp32 | bf16", "batch size: 4 | 8", "profiler beside the log: none | torch"):
         assert words in told
+
+
+# What cannot be compared
+
+
+def test_sums_of_whole_files_with_other_numbers_of_iterations_are_left_out_and_decide_nothing(tmp_path):
+    base = write_runs(tmp_path / "base", replace(PLAN, noise=0.01), count=3)
+    new = write_runs(tmp_path / "new", replace(PLAN, noise=0.01, iterations=24), count=3, seed=9)
+    gates = [gate_of(text) for text in ("kernel_dur_ns<=+2%", "launches<=+2%", "step_ns<=+2%", "launches<=72")]
+    found = compared(base, new, gates=gates)
+    assert [one.status for one in found.outcomes] == ["unknown", "unknown", "held", "held"]
+    assert "they hold 12 and 24 marked iterations" in found.outcomes[0].why
+    assert not {"kernel_dur_ns", "launches"} & {one.field for one in found.numbers[:-1]}
+    assert any(line.startswith("marked iterations: 12 | 24: ") for line in found.warnings)
+
+
+def test_a_file_without_kernels_is_no_improvement(tmp_path):
+    base, new = write(tmp_path / "a.json", PLAN), write(tmp_path / "b.json", replace(PLAN, kernels=()))
+    found = comparison(parts(base), parts(new), gates=[gate_of("kernel_dur_ns<=+2%"), gate_of("busy_ns<=+2%")])
+    assert [one.status for one in found.outcomes] == ["unknown", "unknown"]
+    assert "has no kernel_dur_ns" in found.outcomes[0].why
+    assert "kernel_dur_ns" not in {one.field for one in found.numbers}
+
+
+def test_one_number_of_a_whole_run_is_not_said_to_lack_iterations(tmp_path):
+    base, new = write(tmp_path / "a.json", PLAN), write(tmp_path / "b.json", PLAN)
+    (found,) = compared(base, new, gates=[gate_of("launches<=+2%")]).outcomes
+    assert found.status == "unknown"
+    assert "launches is one number without any spread" in found.why
+
+
+def test_a_rate_that_divides_by_nothing_is_said_to_be_none(tmp_path):
+    sides = [tmp_path / side for side in ("base", "new")]
+    for side, wall in zip(sides, (1e8, 0), strict=True):
+        for number in range(2):
+            write_log(side / f"run_bs4_{number}.jsonl", [wall] * 9)
+    found = comparison(*(parts(side) for side in sides), gates=[gate_of("samples_per_s>=-1%")])
+    assert found.outcomes[0].status == "unknown"
+    assert found.outcomes[0].why == "samples_per_s of a run is no number: it divides by nothing"
+
+
+def test_what_one_side_does_not_state_is_not_said_to_differ(tmp_path):
+    one, other = (parts(write(tmp_path / f"{name}.json", PLAN)) for name in "ab")
+    other = [replace(part, devices=()) for part in other]
+    (line,) = (line for line in comparison(one, other).warnings if line.startswith("GPU: "))
+    assert "not stated: unless they are the same, times are of different hardware" in line
+
+
+def test_a_warning_names_its_file_once(tmp_path):
+    found = parts(write(tmp_path / "a.json", PLAN))
+    file = found[0].meta.file
+    told = [replace(part, warnings=(f"{file}: one", "two")) for part in found]
+    lines = [line for line in comparison(told, parts(write(tmp_path / "b.json", PLAN))).warnings if file in line]
+    assert lines == [f"{file}: one", f"{file}: two"]

@@ -338,6 +338,14 @@ def test_control_characters_do_not_break_a_workbook(tmp_path):
     assert len(values[3]) == 32_767
 
 
+@pytest.mark.parametrize("form", ["xlsx", "parquet"])
+def test_what_is_packed_by_itself_is_not_named_gz(form, trace, tmp_path):
+    done = run_cli("export", trace, "--to", form, "-o", tmp_path / "x.gz")
+    assert isinstance(done.exception, UsageError) or done.exit_code == 2
+    assert "packed by itself" in said(done, done.exception)
+    assert not (tmp_path / "x.gz").exists()
+
+
 def test_more_rows_than_a_sheet_holds_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(xlsx, "MOST_ROWS", 2)
     with pytest.raises(UsageError, match="3 rows by name, a sheet holds 2; add --top"):

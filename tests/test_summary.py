@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ds2prof.analysis import losses, summary
+from ds2prof.analysis import losses, questions, summary
 from ds2prof.cli import cli
 from ds2prof.parsers import read_all
 from ds2prof.report.paint import Paint, unpainted
@@ -235,7 +235,9 @@ def test_what_is_lacking_is_captured_from_our_own_training_only_where_the_run_wa
         assert next_commands(found, "made.json", meta=meta)[-1][1] == "ds2prof run nsight -- python my_training.py"
 
 
-@pytest.mark.parametrize(("device", "asked"), [("NVIDIA H100", True), ("AMD Instinct MI300X", False), ("gfx942", False)])
+@pytest.mark.parametrize(
+    ("device", "asked"), [("NVIDIA H100", True), ("AMD Instinct MI300X", False), ("gfx942", False)]
+)
 def test_nobody_is_sent_to_a_tool_that_does_not_know_the_device(device, asked):
     of = profile(
         kernels=(("name", "device", "stream", "start_ns", "dur_ns"), [("k", 0, 7, 1000, 150)]),
@@ -251,8 +253,8 @@ def test_losses_of_several_devices_say_that_their_times_are_sums():
     assert "sums over" not in text_of(timeline())
 
 
-def test_a_run_without_a_gpu_tells_its_step_as_the_table_by_phase_does(tmp_path):
-    ranges = [("ProfilerStep#%d" % step, "iteration", str(step), 1, 1, 1000 * step, 900) for step in (1, 2, 3)]
+def test_a_run_without_a_gpu_tells_its_step_as_the_table_by_phase_does():
+    ranges = [(f"ProfilerStep#{step}", "iteration", str(step), 1, 1, 1000 * step, 900) for step in (1, 2, 3)]
     ops = (("name", "thread", "process", "start_ns", "dur_ns"), [("aten::mm", 1, 1, 1000 * s, 500) for s in (1, 2, 3)])
     of = profile(
         meta=Meta(file="made.json", tool="t", format="x", domain="cpu"),
@@ -374,7 +376,7 @@ def test_every_command_named_for_real_files_is_answered(corpus, monkeypatch):
     ):
         for row in json.loads(ran(path, "--format", "json").stdout)["next"]:
             words = shlex.split(row["command"])
-            if words[0] == "ds2prof":
+            if words[:2] != ["ds2prof", "run"]:
                 assert CliRunner().invoke(cli, words[1:]).exit_code == 0, row
 
 

@@ -235,6 +235,48 @@ def test_the_command_takes_a_folder_and_says_what_it_leaves_out(tmp_path):
     assert "nobatch.json: states no batch_size; left out" in done.stderr
 
 
+def test_timelines_of_different_gpus_are_no_repeats_though_no_sidecar_names_them(tmp_path):
+    paths = []
+    for place, name in enumerate(("one GPU", "another GPU")):
+        path = tmp_path / f"torch{place}_bs4.json"
+        WRITERS["kineto"](RUNS["host_bound"], path)
+        told = json.loads(path.read_text())
+        told["deviceProperties"] = [{"id": 0, "name": name}]
+        path.write_text(json.dumps(told))
+        paths.append(path)
+    found = rows(paths)
+    assert [(row["gpu"], row["batch_size"], row["measurements"]) for row in found] == [
+        ("another GPU", 4, 1),
+        ("one GPU", 4, 1),
+    ]
+
+
+def test_the_gpu_has_no_column_where_sidecars_tell_the_devices_apart(tmp_path):
+    paths = []
+    for place, name in enumerate(("one GPU", "another GPU")):
+        path = capture(tmp_path, "kineto", "host_bound", 4 + place, devices=[{"name": name}])
+        told = json.loads(path.read_text())
+        told["deviceProperties"] = [{"id": 0, "name": name}]
+        path.write_text(json.dumps(told))
+        paths.append(path)
+    found = rows(paths)
+    assert [row["device_name"] for row in found] == ["another GPU", "one GPU"]
+    assert "gpu" not in found[0]
+
+
+def test_a_file_that_is_named_twice_is_no_repeat(tmp_path):
+    path = run_log(tmp_path, 4, noise=0.02)
+    once = json.loads(run_cli("sweep", path, "--format", "json").stdout)["rows"]
+    assert json.loads(run_cli("sweep", tmp_path, path, path, "--format", "json").stdout)["rows"] == once
+
+
+def test_a_dash_is_standard_output(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = run_log(tmp_path, 4)
+    assert run_cli("sweep", path, "-o", "-").stdout == run_cli("sweep", path).stdout
+    assert not (tmp_path / "-").exists()
+
+
 def test_json_is_a_document_with_the_fit_in_its_totals(tmp_path):
     jsonschema = pytest.importorskip("jsonschema")
     from ds2prof.report.exports.json_documents import json_schema

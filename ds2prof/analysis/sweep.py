@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ds2prof.analysis import totals as totals_of
 from ds2prof.analysis.answers import Answer, ratio
 from ds2prof.analysis.sweep_figures import TABLES, Figure, Kind, figures_of, kind_of, together
 from ds2prof.analysis.sweep_fit import Fit, saturation
@@ -23,8 +24,9 @@ from ds2prof.tables import Meta, Profile
 __all__ = ["BATCH", "TABLES", "Measurement", "Sweep", "fits", "measured", "sweep", "value_of"]
 
 BATCH: Final = "batch_size"
-KEPT_APART: Final = ("preset", "precision", BATCH, "device_name")
-"""What makes points of one value different series, where it varies."""
+GPU: Final = "gpu"
+KEPT_APART: Final = ("preset", "precision", BATCH, "device_name", GPU)
+"""What makes points of one value different series, where it varies; ``gpu`` is read off the file, and never stated."""
 RATE, PROFILED = "samples_per_s", "profiled_"
 _BATCH_IN_NAME: Final = re.compile(r"_bs(\d{1,9})(?=[_.]|$)")
 _ORDER: Final = (
@@ -79,9 +81,19 @@ def measured(profile: Profile, over: str) -> Measurement | None:
         return None
     profile.require(*TABLES)
     apart = {name: found for name in KEPT_APART if name != over and (found := value_of(profile.meta, name)) is not None}
+    if (gpu := _gpu(profile)) is not None:
+        apart[GPU] = gpu
     batch = value_of(profile.meta, BATCH)
     figures = figures_of(profile, batch=batch if isinstance(batch, int) else None)
     return Measurement(profile.meta, value, apart, kind_of(profile), figures)
+
+
+def _gpu(profile: Profile) -> str | None:
+    """The names of the GPUs that ran kernels; None where the file does not tell, or no kernel ran."""
+    used = totals_of.devices_of(profile.table("kernels"))
+    devices = profile.table("devices")
+    rows = zip(devices["device"].tolist(), devices["name"].tolist(), strict=True)
+    return " + ".join(sorted({name for device, name in rows if name and device in used})) or None
 
 
 def value_of(meta: Meta, path: str) -> Value | None:
@@ -143,11 +155,7 @@ def sweep(measurements: Sequence[Measurement], over: str) -> Sweep:
     """
     if not measurements:
         raise MissingDataError(f"no measurement states {over}")
-    varying = tuple(
-        name
-        for name in KEPT_APART
-        if name != over and len({each.apart[name] for each in measurements if name in each.apart}) > 1
-    )
+    varying = _varying(measurements, over)
     points: dict[tuple[tuple[Value | None, ...], Value], list[Measurement]] = {}
     whole = [each for each in measurements if all(name in each.apart for name in varying)]
     for each in whole:
@@ -160,6 +168,19 @@ def sweep(measurements: Sequence[Measurement], over: str) -> Sweep:
         points.setdefault(fitting[0] if len(fitting) == 1 else (own, each.value), []).append(each)
     ordered = dict(sorted(points.items(), key=lambda item: (list(map(_rank, item[0][0])), _rank(item[0][1]))))
     return Sweep(over, varying, ordered, tuple(_notes(ordered)))
+
+
+def _varying(measurements: Sequence[Measurement], over: str) -> tuple[str, ...]:
+    """What tells the series apart; the GPU only where not all whose GPU is known state their device as well."""
+    found = tuple(
+        name
+        for name in KEPT_APART
+        if name != over and len({each.apart[name] for each in measurements if name in each.apart}) > 1
+    )
+    told = "device_name" in (*found, over) and all(
+        over == "device_name" or "device_name" in each.apart for each in measurements if GPU in each.apart
+    )
+    return tuple(name for name in found if name != GPU) if told else found
 
 
 def _agrees(series: Sequence[Value | None], own: Sequence[Value | None]) -> bool:

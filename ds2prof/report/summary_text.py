@@ -346,19 +346,20 @@ def overview(rows: Sequence[tuple[Meta, Summary]], *, width: int, paint: Paint =
     """Several profiles in one table: what each is, how busy, and its dearest loss."""
     names = screen.within(meta.file for meta, _ in rows)
     first = [found.losses[0] if found.losses else None for _, found in rows]
+    most = "longest operator" if all(found.kind == summaries.HOST for _, found in rows) else "largest loss"
     columns: dict[str, Sequence[Any]] = {
         "file": names,
         "rank": [meta.rank for meta, _ in rows],
         "tool": [meta.tool for meta, _ in rows],
         "busy": [_ratio(found.totals.get("gpu_compute_utilization")) for _, found in rows],
         "window_ns": [found.totals.get("window_ns") for _, found in rows],
-        "largest loss": [None if loss is None else _named(loss) for loss in first],
+        most: [None if loss is None else _named(loss) for loss in first],
         "cost": [None if loss is None else cost_text(loss).strip() for loss in first],
     }
     made = text.table(
         Answer("file", columns), width=width, paint=paint, right=("busy", "cost"), spare=("tool", "window_ns")
     )
-    return "\n".join([paint("title", f"{len(rows)} profiles, and the largest loss of each"), made])
+    return "\n".join([paint("title", f"{len(rows)} profiles, and the {most} of each"), made])
 
 
 def _ratio(share: float | None) -> str | None:

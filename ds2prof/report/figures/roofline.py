@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,8 +16,8 @@ from ds2prof.analysis.roofline.kernels import KernelWork, kernel_work
 from ds2prof.analysis.totals import devices_of
 from ds2prof.errors import MissingDataError
 from ds2prof.report.figures.canvas import canvas, finished, legend, listed, plain, source, swatch
-from ds2prof.report.placing import Paper, Place, clearest
-from ds2prof.report.style import DASHES, Theme, colour, role_of
+from ds2prof.report.placing import Board, along_roof, along_slope, around
+from ds2prof.report.style import DASHES, FONT_POINTS, Theme, colour, role_of
 from ds2prof.tables import Profile
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _LEAST_AREA: Final = 14.0
 _MOST_AREA: Final = 420.0
 _NAMED: Final = 5
 _DECADES_LEFT: Final = 0.3
-_HALF_MARK_POINTS: Final = 8.0
-_POINTS: Final = 72
+_SMALL: Final = 0.833 * FONT_POINTS
+_X_SMALL: Final = 0.694 * FONT_POINTS
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def roofline(profile: Profile, ax: Axes | Figure | None = None, *, top: int = 20
         _points(drawn, rows, key, theme=theme)
         if found is not None:
             _roofs(drawn, rows, found, theme=theme)
-        _named(drawn, rows, theme=theme)
+        _named(drawn, rows, found, theme=theme)
         classes = list(dict.fromkeys(row["class"] for row in rows))
         legend(drawn, [swatch(role_of("class", name), plain(str(name)), theme) for name in classes])
         lacking = f" {len(answer) - known} names without FLOP or bytes are left out." if len(answer) > known else ""
@@ -162,67 +163,46 @@ def _roofs(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs, *, theme: The
     left = min([row["intensity"] for row in rows] + ridges) * 10**-_DECADES_LEFT
     right = max([row["intensity"] for row in rows] + ridges) * 10 ** (2 * _DECADES_LEFT)
     ink = colour("ink", theme)
-    marks = [(row["intensity"], row["flop_per_s"], _HALF_MARK_POINTS) for row in rows]
     top = max(found.flop_per_s.values())
     slope = ax.plot([left, top / found.bytes_per_s], [left * found.bytes_per_s, top], color=ink, zorder=2)
     slope[0].set_label("memory")
-    for number, (kind, rate) in enumerate(sorted(found.flop_per_s.items(), key=lambda item: -item[1])):
-        ax.plot(
-            [rate / found.bytes_per_s, right], [rate, rate], color=ink, linestyle=DASHES[number % len(DASHES)], zorder=2
-        )[0].set_label(kind)
-        text = f"{kind}: {units.format_flop(rate)}FLOP/s"
-        places = [Place(right, rate, "right", "bottom"), Place(right, rate, "right", "top")]
-        if number:  # beneath another roof there is room where it begins
-            places += [Place(rate / found.bytes_per_s, rate, "left", side) for side in ("top", "bottom")]
-        place = clearest(text, places, _paper(ax, (left, right)), marks=marks)
-        ax.annotate(
-            text,
-            (place.x, place.y),
-            xytext=(0 if place.ha == "right" else 4, 3 if place.va == "bottom" else -3),
-            textcoords="offset points",
-            ha=place.ha,
-            va=place.va,
-            fontsize="small",
-        )
-    middle = left * (top / found.bytes_per_s / left) ** 0.55
-    ax.annotate(
-        f"memory: {units.format_bytes(found.bytes_per_s)}/s",
-        (middle, middle * found.bytes_per_s),
-        xytext=(-6, 4),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize="small",
-    )
+    for number, (kind, rate) in enumerate(_levels(found)):
+        begin = rate / found.bytes_per_s
+        line = ax.plot([begin, right], [rate, rate], color=ink, linestyle=DASHES[number % len(DASHES)], zorder=2)
+        line[0].set_label(kind)
     ax.set_xlim(left, right)
 
 
-def _paper(ax: Axes, across: tuple[float, float]) -> Paper:
-    """The axes on paper, less about what legend and labels take."""
-    width, height = (_POINTS * inches for inches in ax.figure.get_size_inches())
-    return Paper(across, ax.get_ylim(), 0.75 * width, 0.75 * height)
+def _levels(found: Roofs) -> list[tuple[str, float]]:
+    """The level roofs, the highest first."""
+    return sorted(found.flop_per_s.items(), key=lambda item: -item[1])
 
 
-def _named(ax: Axes, rows: Sequence[dict[str, Any]], *, theme: Theme) -> None:
-    """Names beside the longest points, those left out that would stand on another."""
-    taken: list[tuple[float, float]] = []
-    left, right = np.log10(ax.get_xlim())
-    for row in rows:
-        place = (float(np.log10(row["intensity"])), float(np.log10(row["flop_per_s"])))
-        if len(taken) == _NAMED:
-            return
-        if any(abs(place[0] - x) < 0.8 and abs(place[1] - y) < 0.3 for x, y in taken):
-            continue
-        taken.append(place)
-        along = (place[0] - left) / (right - left)
-        ax.annotate(
-            plain(str(row["name"]), 26),
-            (row["intensity"], row["flop_per_s"]),
-            xytext=(0, -13),
-            textcoords="offset points",
-            ha="left" if along < 0.15 else "right" if along > 0.85 else "center",
-            va="top",
-            fontsize="x-small",
-            color=colour("ink_soft", theme),
-            zorder=4,
-        )
+def _named(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs | None, *, theme: Theme) -> None:
+    """Names of the roofs, and of the longest points those that find a place."""
+    ax.set_ylim(ax.get_ylim())
+    board = Board(ax)
+    halves = [sqrt(area) / 2 for area in ax.collections[0].get_sizes()]
+    board.mark((row["intensity"], row["flop_per_s"], half) for row, half in zip(rows, halves, strict=True))
+    if found is not None:
+        _roof_names(board, found)
+    named: set[str] = set()
+    for row, half in list(zip(rows, halves, strict=True))[: 2 * _NAMED]:
+        text = plain(str(row["name"]), 26)
+        places = around(row["intensity"], row["flop_per_s"], half)
+        soft = {"color": colour("ink_soft", theme), "zorder": 4}
+        if text not in named and len(named) < _NAMED and board.write(text, places, size_points=_X_SMALL, **soft):
+            named.add(text)
+
+
+def _roof_names(board: Board, found: Roofs) -> None:
+    left, right = board.axes.get_xlim()
+    ridge = max(found.flop_per_s.values()) / found.bytes_per_s
+    board.line((left, left * found.bytes_per_s), (ridge, ridge * found.bytes_per_s))
+    for _, rate in _levels(found):
+        board.line((rate / found.bytes_per_s, rate), (right, rate))
+    for number, (kind, rate) in enumerate(_levels(found)):
+        places = along_roof(rate / found.bytes_per_s, right, rate, is_inner=number > 0)
+        board.write(f"{kind}: {units.format_flop(rate)}FLOP/s", places, size_points=_SMALL, may_cover=True)
+    places = along_slope(left, ridge, found.bytes_per_s)
+    board.write(f"memory: {units.format_bytes(found.bytes_per_s)}/s", places, size_points=_SMALL, may_cover=True)

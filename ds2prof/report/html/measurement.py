@@ -93,6 +93,7 @@ def _total_facts(totals: Mapping[str, Any]) -> list[Fact]:
 
 
 _RUN: Final = ("preset", "precision", "batch_size", "tag", "command", "started_utc", "dur_ns", "exit_code", "commit")
+_RUN_LABELS: Final = {"dur_ns": "Whole run took", "started_utc": "Started (UTC)", "window": "Captured iterations"}
 
 
 def _run_facts(run: Mapping[str, Any]) -> list[Fact]:
@@ -104,14 +105,21 @@ def _run_facts(run: Mapping[str, Any]) -> list[Fact]:
             continue
         if isinstance(value, (list, tuple)):
             value = " ".join(map(str, value))
-        label = name.replace("_", " ").removesuffix(" ns").removesuffix(" utc").capitalize()
+        label = _RUN_LABELS.get(name, name.replace("_", " ").capitalize())
         made.append(word(label, units.format_ns(value) if name == "dur_ns" and isinstance(value, int) else value))
     for name in ("versions", "window", "clocks"):
         value = run.get(name)
-        if isinstance(value, Mapping) and value:
-            told_there = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
-            made.append(word(name.capitalize(), told_there))
+        told_there = _told(value) if isinstance(value, Mapping) else ""
+        if told_there:
+            made.append(word(_RUN_LABELS.get(name, name.capitalize()), told_there))
     return made
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    """A mapping of the sidecar in words; a window of iterations by its first and last."""
+    if values.keys() == {"start", "stop"} and all(isinstance(each, int) for each in values.values()):
+        return f"{values['start']} to {values['stop'] - 1}"
+    return ", ".join(f"{key} {each}" for key, each in values.items() if each is not None)
 
 
 # ---- the ledger

@@ -10,7 +10,7 @@ from ds2prof import units
 from ds2prof.report import style
 from ds2prof.report.html.charts import MOST_MARKS, Sketch, finished, legend_below, sketch
 from ds2prof.report.html.model import Figure
-from ds2prof.report.placing import Paper, Place, clearest
+from ds2prof.report.placing import Board, along_roof, along_slope
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 MOST_DRAWN: Final = 1000
 """Points at most, those of the longest time: ten thousand marks are neither read nor sent."""
 _LEAST_DOT: Final = 5.0
-_POINTS: Final = 72
 
 
 @dataclass(frozen=True)
@@ -115,29 +114,22 @@ def _roofs(ax: Axes, ceilings: Sequence[Ceiling], bytes_per_s: float | None, *, 
     """The roofs over the axes' width, each with its name where it covers the fewest marks."""
     ink = style.colour("ink_soft")
     low, high = ax.get_xlim()
-    width, height = (_POINTS * inches for inches in ax.figure.get_size_inches())
-    paper = Paper((low, high), ax.get_ylim(), 0.9 * width, 0.75 * height)
-    marks = [(dot.intensity, dot.flop_per_s, _size(dot) / 2) for dot in dots]
+    board = Board(ax)
+    board.mark((dot.intensity, dot.flop_per_s, _size(dot) / 2) for dot in dots)
     for number, roof in enumerate(sorted(ceilings, key=lambda roof: -roof.flop_per_s)):
-        ridge = max(roof.flop_per_s / bytes_per_s, low) if bytes_per_s else low
-        ax.plot([ridge, high], [roof.flop_per_s] * 2, color=ink, linestyle=style.DASHES[number % 4], linewidth=1.3)
-        text = f"{roof.label} {units.format_flop(roof.flop_per_s)}FLOP/s"
         rate = roof.flop_per_s
-        places = [Place(high, rate, "right", "bottom"), Place(high, rate, "right", "top")]
-        if number:  # beneath another roof there is room where it begins
-            places += [Place(ridge, rate, "left", "top"), Place(ridge, rate, "left", "bottom")]
-        place = clearest(text, places, paper, marks=marks)
-        offset = (-4 if place.ha == "right" else 4, 3 if place.va == "bottom" else -3)
-        ax.annotate(
-            *(text, (place.x, place.y), offset), textcoords="offset points", ha=place.ha, va=place.va, color=ink
-        )
+        ridge = max(rate / bytes_per_s, low) if bytes_per_s else low
+        ax.plot([ridge, high], [rate, rate], color=ink, linestyle=style.DASHES[number % 4], linewidth=1.3)
+        places = along_roof(ridge, high, rate, is_inner=number > 0)
+        text = f"{roof.label} {units.format_flop(rate)}FLOP/s"
+        board.write(text, places, size_points=style.FONT_POINTS, may_cover=True, color=ink)
     if bytes_per_s:
         top = max((roof.flop_per_s for roof in ceilings), default=high * bytes_per_s)
         end = min(high, top / bytes_per_s)
         ax.plot([low, end], [low * bytes_per_s, end * bytes_per_s], color=ink, linewidth=1.3)
+        places = along_slope(low, end, bytes_per_s)
         text = f"memory {units.format_bytes(bytes_per_s)}/s"
-        middle = (low * end) ** 0.5
-        ax.annotate(text, (middle, middle * bytes_per_s), (12, -10), textcoords="offset points", color=ink)
+        board.write(text, places, size_points=style.FONT_POINTS, may_cover=True, color=ink)
 
 
 def _class_legend(drawn: Sketch, groups: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ reader's theme. A colour of the style sheet becomes a class, any other style a p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from xml.etree import ElementTree
 
@@ -21,6 +21,7 @@ _DROPPED: Final = ("-webkit-", "stroke-linejoin", "stroke-linecap", "text-anchor
 ON: Final = "on:"
 """A text whose gid begins with this stands on a surface of the role behind it, and has that surface's label colour."""
 _DECIMALS: Final = re.compile(r"-?\d+\.\d{3,}")
+_LINES: Final = re.compile(r"(z)|([ML]) (\S+) (\S+)")
 _ROLE_OF: Final[Mapping[str, str]] = {shade.light.lower(): role for role, shade in reversed(list(style.ROLES.items()))}
 """Light colour -> the first role that has it: roles of one light colour have one dark colour."""
 
@@ -117,7 +118,48 @@ def _own_ids(element: ElementTree.Element, ident: str) -> None:
         elif "url(#" in value:
             element.set(key, _REFERENCE.sub(rf"url(#{ident}-\1)", value))
         elif key in ("d", "x", "y", "transform", "points", "width", "height") and "." in value:
-            element.set(key, " ".join(_DECIMALS.sub(lambda found: _short(found[0]), value).split()))
+            shortened = " ".join(_DECIMALS.sub(lambda found: _short(found[0]), value).split())
+            element.set(key, straight(shortened) if key == "d" else shortened)
+
+
+def straight(path: str) -> str:
+    """The same path in fewer letters, where it is made of straight lines: level and upright ones by one number.
+
+    Points on the way of a line that goes on in its direction are left out; any other path stays as it is.
+    """
+    words = path.split()
+    if not words or any(word.isalpha() and word not in ("M", "L", "z") for word in words):
+        return path
+    steps: list[tuple[str, str, str]] = []
+    for end, command, x, y in _LINES.findall(path):
+        step = (end or command, x, y)
+        if steps and step == ("L", *steps[-1][1:]):
+            continue
+        if len(steps) > 1 and _goes_on(steps[-2], steps[-1], step):
+            steps.pop()
+        steps.append(step)
+    return "".join(_shortest(before, step) for before, step in zip([("", "", ""), *steps], steps, strict=False))
+
+
+def _goes_on(begin: tuple[str, str, str], through: tuple[str, str, str], end: tuple[str, str, str]) -> bool:
+    """Whether three points follow each other on one level or upright line."""
+    if begin[0] == "z" or (through[0], end[0]) != ("L", "L"):
+        return False
+    for fixed, moved in ((1, 2), (2, 1)):
+        if begin[fixed] == through[fixed] == end[fixed]:
+            first, middle, last = (float(step[moved]) for step in (begin, through, end))
+            return (middle - first) * (last - middle) > 0
+    return False
+
+
+def _shortest(before: tuple[str, str, str], step: tuple[str, str, str]) -> str:
+    command, x, y = step
+    if command == "L" and before[0] != "z":
+        if y == before[2]:
+            return f"H{x}"
+        if x == before[1]:
+            return f"V{y}"
+    return f"{command}{x} {y}" if command != "z" else "z"
 
 
 def _own_style(element: ElementTree.Element) -> None:
