@@ -489,6 +489,6 @@ def test_a_page_of_fifty_thousand_kernels_under_five_thousand_names_stays_near_a
 
 
 def test_facts_of_the_run_are_said_in_words_and_empty_ones_are_left_out():
-    run = {"dur_ns": 9_946_000_000, "window": {"start": 3, "stop": 6}, "clocks": {"sm_hz": None}, "versions": {"t": "1"}}
+    run = {"dur_ns": 9_946_000_000, "window": {"start": 3, "stop": 6}, "clocks": {"sm": None}, "versions": {"t": "1"}}
     facts = {each.label: each.text for each in measurement._run_facts(run)}
     assert facts == {"Whole run took": "9.946 s", "Captured iterations": "3 to 5", "Versions": "t 1"}

@@ -169,16 +169,14 @@ def _judged(base: Sequence[Run], new: Sequence[Run], gate: Gate) -> Outcome:
         high,
         p_value if known else None,
         found.noise,
-        "" if known else _no_noise(change, base, new),
+        "" if known else _no_noise(base, new, gate.field),
     )
 
 
-def _no_noise(change: Compared, base: Sequence[Run], new: Sequence[Run]) -> str:
+def _no_noise(base: Sequence[Run], new: Sequence[Run], name: str) -> str:
     """Why the noise of a number is not known."""
-    if not all(np.isfinite(run.value).all() for side in change.samples for run in side):
-        return f"{change.field} of a run is no number: it divides by nothing"
-    if all(run.series[change.field].keys is None for run in (*base, *new)):
-        return f"one run a side, of which {change.field} is one number without any spread; give several runs"
+    if all(run.series[name].keys is None for run in (*base, *new)):
+        return f"one run a side, of which {name} is one number without any spread; give several runs"
     return "one run a side, and too few iterations in it to tell its noise (8 are needed); give several runs"
 
 
@@ -237,6 +235,8 @@ def lacks(base: Sequence[Run], new: Sequence[Run], name: str) -> str:
     for run in (*base, *new):
         if name not in run.series:
             return f"{run.name} has no {name}"
+        if not np.isfinite(run.series[name].sample.value).all():
+            return f"{run.name} has no {name}: it divides by nothing"
     sources = {part.window_source for run in (*base, *new) for part in run.parts}
     if FIELDS[name].of_window and len(sources) > 1:
         told = " and ".join(sorted(str(source) for source in sources))

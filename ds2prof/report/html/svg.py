@@ -7,7 +7,7 @@ reader's theme. A colour of the style sheet becomes a class, any other style a p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 from xml.etree import ElementTree
 
