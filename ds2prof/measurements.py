@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -157,6 +157,19 @@ def _lives(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def refuse_input(output: Path | None, files: Iterable[str]) -> None:
+    """Nothing, where the output is none of the files that were read: to replace a measurement would lose it.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    if output is None or not output.is_file():
+        return
+    own = os.path.realpath(output)
+    if any(os.path.realpath(file) == own for file in files):
+        raise UsageError(f"-o {output}: is one of the files to read; give another name")
 
 
 @contextmanager

@@ -29,11 +29,11 @@ SLOWER = replace(NOISY, slowdowns={GEMM: 1.1})
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder of: five runs each of a base, of the same again, and of a new side 5 % slower; one run of each."""
+    """A folder of: three runs each of a base, of the same again, and of a new side 5 % slower; one run of each."""
     folder = tmp_path_factory.mktemp("compare")
-    write_runs(folder / "base", NOISY, count=5)
-    write_runs(folder / "same", NOISY, count=5, seed=200)
-    write_runs(folder / "slow", SLOWER, count=5, seed=100)
+    write_runs(folder / "base", NOISY, count=3)
+    write_runs(folder / "same", NOISY, count=3, seed=200)
+    write_runs(folder / "slow", SLOWER, count=3, seed=100)
     write(folder / "base.json", replace(NOISY, spread=0.0))
     write(folder / "same.json", replace(NOISY, spread=0.0, seed=9))
     write(folder / "slow.json", replace(SLOWER, spread=0.0, seed=3))
@@ -124,6 +124,14 @@ def test_wrong_usage_is_one_line(files, arguments, why):
     with pytest.raises(UsageError, match=why) as error:
         run(files / "base", files / "same", *arguments)
     assert "\n" not in str(error.value)
+
+
+def test_no_measurement_is_replaced_by_its_comparison(tmp_path):
+    paths = [write_log(tmp_path / f"{name}.jsonl", [1e8] * 9) for name in "ab"]
+    text = paths[0].read_text()
+    with pytest.raises(UsageError, match="is one of the files to read"):
+        run(*paths, "-o", paths[0])
+    assert paths[0].read_text() == text
 
 
 def test_a_dash_is_standard_output(files, monkeypatch):
@@ -257,12 +265,14 @@ def test_equal_circumstances_are_no_warning(files):
 # Forms
 
 
-@pytest.mark.parametrize("by", [by for by in BY if by not in ("layer", "class")])
+@pytest.mark.parametrize(
+    "by", ["ledger", "name", *(pytest.param(by, marks=pytest.mark.long) for by in ("phase", "kernel"))]
+)
 def test_the_document_holds_rows_that_sum_to_its_totals(files, by):
     found = json.loads(run(files / "base", files / "slow", "--by", by, "--format", "json").stdout)
     assert (found["schema"], found["by"]) == ("ds2prof/1", by)
     assert sum(row["change_ns"] for row in found["rows"]) == pytest.approx(found["totals"]["change_ns"])
-    assert [len(found[side]) for side in ("base", "new")] == [5, 5]
+    assert [len(found[side]) for side in ("base", "new")] == [3, 3]
     assert found["source"]["file"].endswith("slow/torch_bs4_run0.json")
     assert found["base_source"]["file"].endswith("base/torch_bs4_run0.json")
 
@@ -292,7 +302,7 @@ def test_csv_has_a_row_each(files):
     assert float(rows[0]["change_ns"]) > 5_000
 
 
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, pytest.param(120, marks=pytest.mark.long), 200])
 def test_a_terminal_of_any_width_has_whole_lines(files, width, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     done = run(files / "base", files / "slow", "--gate", "step_ns<=+2%", code=3)

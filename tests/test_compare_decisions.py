@@ -23,7 +23,8 @@ from ds2prof.analysis.compare.decisions import (
     relative,
 )
 from ds2prof.analysis.compare.frames import Series, framed
-from ds2prof.analysis.compare.gates import gate_of
+from ds2prof.analysis.compare.gates import gate_of, outcomes
+from ds2prof.analysis.compare.runs import Run
 from ds2prof.analysis.compare.student import quantiles, tails
 from ds2prof.errors import UsageError
 from tests.compare_support import Chance, alarms, correlated, sides
@@ -42,6 +43,38 @@ def run(*values):
 @pytest.mark.parametrize("iterations", [20, 100])
 def test_of_200_comparisons_of_equal_sides_with_correlated_noise_at_most_16_are_alarms(iterations):
     assert alarms(replace(PROMISED, iterations=iterations)) <= 16
+
+
+def broken(chance, gate):
+    """In how many trials the gate itself is broken, decided as the command decides."""
+    both = sides(np.random.default_rng(0), chance)
+    keys = tuple(range(chance.iterations))
+    count = 0
+    for trial in range(chance.trials):
+        base, new = (
+            [
+                Run(str(place), (), {"step_ns": Series(Sample(run.parts[:, trial : trial + 1]), keys)}, {})
+                for place, run in enumerate(side)
+            ]
+            for side in both
+        )
+        count += outcomes(base, new, [gate_of(gate)])[0].status == "broken"
+    return count
+
+
+def test_gates_decide_as_the_simulation_does():
+    slow = replace(PROMISED, slowdown=0.01, trials=20)
+    assert 5 < broken(slow, "step_ns<=+0%") == alarms(slow) < 20
+    slow = replace(SINGLE, slowdown=0.02, trials=20)
+    assert 5 < broken(slow, "step_ns<=+1%") == alarms(slow, limit=0.01) < 20
+
+
+@pytest.mark.long
+def test_gates_keep_what_is_promised_of_them():
+    assert broken(PROMISED, "step_ns<=+0%") == alarms(PROMISED) <= 16
+    slow = replace(SINGLE, slowdown=0.03)
+    assert broken(slow, "step_ns<=+1%") == alarms(slow, limit=0.01) >= 95
+    assert broken(SINGLE, "step_ns<=+1%") == alarms(SINGLE, limit=0.01) <= 5
 
 
 def published(root, heading):

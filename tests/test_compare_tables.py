@@ -430,6 +430,6 @@ def test_what_one_side_does_not_state_is_not_said_to_differ(tmp_path):
 def test_a_warning_names_its_file_once(tmp_path):
     found = parts(write(tmp_path / "a.json", PLAN))
     file = found[0].meta.file
-    told = [replace(part, warnings=(f"{file}: one", "two")) for part in found]
+    told = [replace(part, warnings=(f"{file}: one", "two", f"{file}:6: three")) for part in found]
     lines = [line for line in comparison(told, parts(write(tmp_path / "b.json", PLAN))).warnings if file in line]
-    assert lines == [f"{file}: one", f"{file}: two"]
+    assert lines == [f"{file}: one", f"{file}: two", f"{file}:6: three"]

@@ -338,6 +338,13 @@ def test_control_characters_do_not_break_a_workbook(tmp_path):
     assert len(values[3]) == 32_767
 
 
+def test_no_measurement_is_replaced_by_its_export(trace):
+    before = trace.read_bytes()
+    done = run_cli("export", trace, "--to", "json", "-o", trace, "--force")
+    assert "is one of the files to read" in said(done, UsageError)
+    assert trace.read_bytes() == before
+
+
 @pytest.mark.parametrize("form", ["xlsx", "parquet"])
 def test_what_is_packed_by_itself_is_not_named_gz(form, trace, tmp_path):
     done = run_cli("export", trace, "--to", form, "-o", tmp_path / "x.gz")

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STORIES = ("first_look", "batch_sweep", "timeline_and_counters")
 
 
 def executed(path, monkeypatch, tmp_path):
@@ -27,11 +28,14 @@ def outputs(notebook):
 
 
 def test_the_three_stories_are_there():
-    assert {"first_look", "batch_sweep", "timeline_and_counters"} <= {path.stem for path in NOTEBOOKS}
+    assert set(STORIES) <= {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if path.stem in STORIES else pytest.mark.long) for path in NOTEBOOKS],
+)
 def test_the_notebook_runs_from_top_to_bottom_and_plots(path, monkeypatch, tmp_path):
     found = outputs(executed(path, monkeypatch, tmp_path))
     assert any("image/png" in output.get("data", {}) for output in found)

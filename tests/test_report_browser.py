@@ -321,7 +321,10 @@ return Array.from(poor);
 """
 
 
-@pytest.mark.parametrize("name", ["trace", "many", "several", "shapes", "hostile"])
+@pytest.mark.parametrize(
+    "name",
+    ["several", "hostile", *(pytest.param(name, marks=pytest.mark.long) for name in ("trace", "many", "shapes"))],
+)
 def test_a_narrow_screen_needs_no_scrolling_to_the_side(opened, name):
     browser = opened(name, width=400)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
@@ -389,7 +392,16 @@ def test_the_page_prints_with_what_was_folded(opened, artifacts):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 400)])
-def test_screenshots_are_kept(opened, artifacts, scheme, width):
-    for name in ("trace", "shapes"):
-        kept(opened(name, width=width, scheme=scheme), artifacts / f"report_{name}_{scheme}_{width}.png", height=5000)
+@pytest.mark.parametrize(
+    ("name", "scheme", "width"),
+    [
+        ("trace", "light", 1200),
+        ("shapes", "dark", 1200),
+        ("shapes", "light", 400),
+        pytest.param("shapes", "light", 1200, marks=pytest.mark.long),
+        pytest.param("trace", "dark", 1200, marks=pytest.mark.long),
+        pytest.param("trace", "light", 400, marks=pytest.mark.long),
+    ],
+)
+def test_screenshots_are_kept(opened, artifacts, name, scheme, width):
+    kept(opened(name, width=width, scheme=scheme), artifacts / f"report_{name}_{scheme}_{width}.png", height=5000)

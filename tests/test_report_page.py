@@ -492,3 +492,24 @@ def test_facts_of_the_run_are_said_in_words_and_empty_ones_are_left_out():
     run = {"dur_ns": 9_946_000_000, "window": {"start": 3, "stop": 6}, "clocks": {"sm": None}, "versions": {"t": "1"}}
     facts = {each.label: each.text for each in measurement._run_facts(run)}
     assert facts == {"Whole run took": "9.946 s", "Captured iterations": "3 to 5", "Versions": "t 1"}
+
+
+def test_kernels_of_which_only_times_are_known_are_called_no_losses():
+    columns = ("name", "device", "calls", "dur_ns")
+    text = html.page([profile(kernels=(columns, [("a", 0, 12, 900), ("b", 0, 3, 100)]))])
+    assert "<h3>Longest kernels</h3>" in text
+    assert "Largest losses" not in text
+
+
+def test_the_window_of_several_devices_is_told_as_the_terminal_tells_it():
+    rows = [("k", device, 7, start, 150) for device in (0, 1) for start in (1000, 2000)]
+    of = profile(kernels=(("name", "device", "stream", "start_ns", "dur_ns"), rows))
+    one = read(html.page([of]))
+    told = [each for each in one.all("data") if each.attributes.get("data-name") == "window_ns"]
+    assert {each.attributes["value"] for each in told} == {"2300"}
+    assert {each.text for each in told} == {"1.150 us on each of 2 devices"}
+    assert "<h3>Largest losses, summed over 2 devices</h3>" in html.page([of])
+    both = read(html.page([of, kernels_profile(["a", "b"])]))
+    cells = [cell.attributes.get("data-value") for cell in both.first("table", id="files-table").all("td")]
+    assert "1150" in cells
+    assert "2300" not in cells

@@ -15,7 +15,8 @@ from ds2prof.cli import cli
 from ds2prof.parsers import read_all
 from ds2prof.report.paint import Paint, unpainted
 from ds2prof.report.summary_documents import escaped
-from ds2prof.report.summary_text import next_commands, overview, spread, summary_text
+from ds2prof.report.summary_several import overview
+from ds2prof.report.summary_text import next_commands, spread, summary_text
 from ds2prof.report.text import display_width
 from ds2prof.tables import Meta
 from tests.known import cases
@@ -140,6 +141,8 @@ Busy       GPU compute utilization 25.00 % of the window (1.000 us, capture
 
 Largest losses  (shares of the window)
   1. 650 ns  65.0 %  tail: after the device's last operation
+                       look at: The window stays open after the last work:
+                         capture whole steps.
   2. 100 ns  10.0 %  exposed copy: copies that nothing hides
                        100 ns of [copy]
 
@@ -153,6 +156,8 @@ Look next
     ds2prof parse made.json --by name
   not in this file: hardware counters of a few iterations
     ds2prof run nsight -- python my_training.py
+  all of it on one page, for a browser
+    ds2prof report made.json -o report.html
 
 missing: pipes: neither counters nor samples of any in this file"""
 
@@ -230,7 +235,7 @@ def test_what_is_lacking_is_captured_from_our_own_training_only_where_the_run_wa
     found = summary.summary(timeline())
     ours = Meta(file="made.json", tool="t", format="x", run={"preset": "tbd"})
     assert next_commands(found, "made.json", meta=ours)[-1][1] == "bash run_profile.sh nsight"
-    others = Meta(file="made.json", tool="t", format="x", run={"batch_size": 4})
+    others = Meta(file="made.json", tool="t", format="x", run={"batch_size": 4, "preset": None})
     for meta in (others, Meta(file="made.json", tool="t", format="x"), None):
         assert next_commands(found, "made.json", meta=meta)[-1][1] == "ds2prof run nsight -- python my_training.py"
 
@@ -244,6 +249,12 @@ def test_nobody_is_sent_to_a_tool_that_does_not_know_the_device(device, asked):
         devices=(("device", "name"), [(0, device)]),
     )
     assert any("nsight" in command for _, command in next_commands(summary.summary(of), "made.json")) == asked
+
+
+def test_the_dearest_loss_alone_says_what_to_look_at():
+    made = " ".join(text_of(timeline()).split())
+    assert "look at: The window stays open after the last work: capture whole steps." in made
+    assert made.count("look at:") == 1
 
 
 def test_losses_of_several_devices_say_that_their_times_are_sums():
@@ -382,3 +393,11 @@ def test_every_command_named_for_real_files_is_answered(corpus, monkeypatch):
 
 def test_replay_is_told_from_a_timeline():
     assert summary.kind_of(profile(meta=REPLAY, kernels=(("name", "dur_ns"), [("a", 5)]))) == summary.COUNTERS
+
+
+def test_a_table_of_profiles_tells_the_window_of_each_device():
+    rows = [("k", device, 7, start, 150) for device in (0, 1) for start in (1000, 2000)]
+    of = profile(kernels=(("name", "device", "stream", "start_ns", "dur_ns"), rows))
+    made = overview([(of.meta, summary.summary(of)), (of.meta, summary.summary(timeline()))], width=150)
+    assert "2 x 1.150 us" in made
+    assert " 1.000 us" in made

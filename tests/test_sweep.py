@@ -270,6 +270,14 @@ def test_a_file_that_is_named_twice_is_no_repeat(tmp_path):
     assert json.loads(run_cli("sweep", tmp_path, path, path, "--format", "json").stdout)["rows"] == once
 
 
+def test_no_measurement_is_replaced_by_its_sweep(tmp_path):
+    path = run_log(tmp_path, 4)
+    text = path.read_text()
+    done = run_cli("sweep", tmp_path, "-o", path)
+    assert "is one of the files to read" in str(done.exception)
+    assert path.read_text() == text
+
+
 def test_a_dash_is_standard_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = run_log(tmp_path, 4)

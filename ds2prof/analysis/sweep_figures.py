@@ -16,7 +16,9 @@ from ds2prof.analysis.uncertainty.bootstrap import Interval
 from ds2prof.tables import Profile
 
 TABLES: Final = tuple(
-    dict.fromkeys((*totals.TABLES, *core.TABLES, *iterations.TABLES, *throughput.TABLES, *memory.TABLES, "samples", "devices"))
+    dict.fromkeys(
+        (*totals.TABLES, *core.TABLES, *iterations.TABLES, *throughput.TABLES, *memory.TABLES, "samples", "devices")
+    )
 )
 Kind = Literal["run log", "timeline", "counters", "memory", "samples"]
 

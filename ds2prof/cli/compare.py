@@ -13,7 +13,7 @@ import click
 from ds2prof.cli.options import FILE
 from ds2prof.cli.pages import Page
 from ds2prof.errors import MissingDataError, ReadError, UsageError
-from ds2prof.measurements import written_whole
+from ds2prof.measurements import refuse_input, written_whole
 
 if TYPE_CHECKING:
     from ds2prof.analysis.compare import Comparison, Part
@@ -82,6 +82,7 @@ def command(
     limits = [gate_of(text) for text in gates]
     sides = _sides(paths, base_paths, new_paths)
     parts = [_parts(side) for side in sides]
+    refuse_input(output, [part.meta.file for side in parts for part in side])
     keys: Any = [by] if by else (None if form in ("table", "markdown") else "default")
     found = comparison(*parts, by=_keys(parts, keys), gates=limits, batch_size=batch_size)
     is_broken = found.is_broken(strict=strict)

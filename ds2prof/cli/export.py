@@ -17,7 +17,7 @@ from ds2prof.cli.options import FILE
 from ds2prof.cli.pages import Page
 from ds2prof.cli.parse import BY as PARSE_BY
 from ds2prof.errors import ExistsError, MissingDataError, ReadError, UsageError
-from ds2prof.measurements import written_whole
+from ds2prof.measurements import refuse_input, written_whole
 from ds2prof.report.exports import FORMS, Form
 from ds2prof.schemas import SCHEMAS
 
@@ -94,6 +94,7 @@ def command(
         raise UsageError(f"--to {form_name}: is no text; needs -o PATH")
     if target is not None and form.kind == "file" and target.path.suffix == ".gz":
         raise UsageError(f"--to {form_name}: is packed by itself; name it without .gz, not {target.path}")
+    refuse_input(None if target is None else target.path, [*files, *(str(path) for path in (counters, clocks) if path)])
     if form.kind == "trace":
         if keys or tables or top:
             raise UsageError(f"--to {form_name}: holds all that has a time; drop --by, --table and --top")

@@ -182,17 +182,19 @@ def summarize(chosen: Launcher, paths: Sequence[Path]) -> None:
     if paths:
         files = list(map(str, paths))
         _answered(cli, ["summary", *files])
-        click.echo(_onward(files))
+        for line in _onward(files):
+            click.echo(line)
 
 
-def _onward(files: Sequence[str]) -> str:
-    """The commands that go on from the summary; where a shell would not find ds2prof, how to call it."""
-    lines = ["\nAll of it on one page, for a browser:", f"  ds2prof report {shlex.join(files)} -o report.html"]
+def _onward(files: Sequence[str]) -> list[str]:
+    """What goes on from the summary, of several files; where a shell would not find ds2prof, how to call it."""
+    lines = []
     if len(files) > 1:
+        lines += ["\nAll of it on one page, for a browser:", f"  ds2prof report {shlex.join(files)} -o report.html"]
         lines += ["By batch size, with the knee:", f"  ds2prof sweep {shlex.join(files)}"]
     if shutil.which("ds2prof") is None:
-        lines += [f"(no ds2prof on the path here: {_how_to_call(Path(sys.executable))})"]
-    return "\n".join(lines)
+        lines += [f"\n(no ds2prof on the path here: {_how_to_call(Path(sys.executable))})"]
+    return lines
 
 
 def _how_to_call(python: Path) -> str:

@@ -105,7 +105,8 @@ def _part(file: str, profile: Profile) -> Part:
 
 def _as_table(parts: Sequence[Part], paint: Paint, to_file: bool) -> str:
     from ds2prof.cli.parse import width_for
-    from ds2prof.report.summary_text import overview, summary_text
+    from ds2prof.report.summary_several import overview
+    from ds2prof.report.summary_text import summary_text
 
     width = width_for(to_file=to_file)
     screens = [
@@ -132,7 +133,7 @@ def _as_table(parts: Sequence[Part], paint: Paint, to_file: bool) -> str:
 def _run(parts: Sequence[Part], width: int, paint: Paint) -> list[str]:
     """The run that the profiles are the ranks of, if they are of several ranks."""
     from ds2prof.analysis import ranks
-    from ds2prof.report.summary_text import run_text
+    from ds2prof.report.summary_several import run_text
 
     found = [part.meta.rank for part in parts if part.lanes]
     if len(found) < 2 or None in found or len(set(found)) < len(found):

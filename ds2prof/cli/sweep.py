@@ -12,7 +12,7 @@ import click
 from ds2prof.cli.options import FILE
 from ds2prof.cli.pages import Page
 from ds2prof.errors import MissingDataError, ReadError
-from ds2prof.measurements import written_whole
+from ds2prof.measurements import refuse_input, written_whole
 
 if TYPE_CHECKING:
     from ds2prof.analysis.answers import Answer
@@ -59,6 +59,7 @@ def command(files: tuple[str, ...], over: str, form: str, output: Path | None) -
         if failures:
             raise failures[0]
         raise MissingDataError(_none_states(over, left_out))
+    refuse_input(output, [*files, *(one.meta.file for one in found)])
     made = sweeps.sweep(found, over)
     warnings = [str(failure) for failure in failures]
     warnings += [f"{meta.file}: states no {over}; left out" for meta in left_out]

@@ -34,7 +34,7 @@ ADVICE_BY_KIND: Final[Mapping[str, str]] = {
     "unit": "For so long not even its busiest unit was at work: look at occupancy, memory latency and launch size "
     "(ds2prof parse FILE --by throughput).",
     "kernel": "The longest kernel: collect counters to see what it uses of the chip (ds2prof run nsight -- COMMAND).",
-    "operator": "The operator that takes most of the host's time; on a GPU this order can be another one.",
+    "operator": "See which phase calls it (ds2prof parse FILE --by phase); on a GPU the order can be another one.",
     "readings": "Record a timeline to see why the device had no work (ds2prof run nsys -- COMMAND).",
     "padding": "Sort or bucket utterances by length, so that batches hold less padding.",
     "memory": "The largest part of the peak; activations shrink with checkpointing or a smaller batch.",

@@ -103,8 +103,9 @@ class Board:
         return box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height
 
     def _size(self) -> tuple[float, float]:
-        width, height = self.axes.figure.get_size_inches()
-        return _POINTS_PER_INCH * _PART_OF_FIGURE * width, _POINTS_PER_INCH * _PART_OF_FIGURE * height
+        figure = self.axes.figure
+        points = _POINTS_PER_INCH * _PART_OF_FIGURE / figure.dpi
+        return points * figure.bbox.width, points * figure.bbox.height
 
     def _at(self, x: float, y: float) -> tuple[float, float]:
         """The point on paper, from the lower left corner of the axes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
@@ -15,13 +16,15 @@ SHOWN_ROWS: Final = 20
 _TEXT_COLUMNS: Final = 110
 _NAME_COLUMNS: Final = 80
 _RATIOS: Final = ("mfu", "hfu", "coverage", "share")
+_FOR_TERMINALS: Final = re.compile(r"\(widen\s+the\s+terminal,\s+or\s+--format\s+csv\)")
 _LEFT: Final = "text-align:left"
 _RIGHT: Final = "text-align:right"
 
 
 def answer_text(answer: Answer) -> str:
     """The first rows as a text table, and how many more there are."""
-    lines = [table(answer.head(SHOWN_ROWS), width=_TEXT_COLUMNS, ratios=questions.pipes(answer))]
+    shown = table(answer.head(SHOWN_ROWS), width=_TEXT_COLUMNS, ratios=questions.pipes(answer))
+    lines = [_FOR_TERMINALS.sub("(to_pandas() has all columns)", shown)]
     if len(answer) > SHOWN_ROWS:
         lines.append(f"... {len(answer) - SHOWN_ROWS:,} more rows")
     return "\n".join(lines)

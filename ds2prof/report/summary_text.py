@@ -11,7 +11,8 @@ from ds2prof.analysis import summary as summaries
 from ds2prof.analysis.answers import Answer
 from ds2prof.analysis.losses import Loss
 from ds2prof.analysis.summary import Ask, Summary
-from ds2prof.report import headings, screen, text
+from ds2prof.report import headings, text
+from ds2prof.report.advice import advice_on
 from ds2prof.report.intervals import interval_lines
 from ds2prof.report.paint import PLAIN, Paint
 from ds2prof.tables import Meta
@@ -178,7 +179,9 @@ def _losses(found: Summary, width: int, paint: Paint) -> list[str]:
     costs = [cost_text(loss) for loss in shown]
     wide = max(map(len, costs))
     wholes = {loss.of for loss in shown}
-    lines = [paint("key", title) + _bases(found, wholes)]
+    whole = title + _bases(found, wholes)
+    lines = [whole] if len(whole) <= width else headings.folded([whole], width)
+    lines[0] = paint("key", title) + lines[0][len(title) :]
     for number, (loss, cost) in enumerate(zip(shown, costs, strict=True), start=1):
         of = "" if loss.share is None or len(wholes) == 1 else f" (share of the {loss.of})"
         lines += _loss(number, loss, cost.rjust(wide), of, width=width, paint=paint)
@@ -203,7 +206,7 @@ def cost_text(loss: Loss) -> str:
 
 
 def _loss(number: int, loss: Loss, cost: str, of: str, *, width: int, paint: Paint) -> list[str]:
-    """The cost, what it is, and below it where it was met."""
+    """The cost, what it is, and below it where it was met; of the dearest, what to look at first."""
     indent = 5 + len(cost) + 2
     plain = loss.name.replace("_", " ") if loss.kind in ("idle", "memory") else loss.name
     name = text.shortened(text.cleaned(plain), max(_MIN_NAMED, width - indent - 50))
@@ -211,6 +214,9 @@ def _loss(number: int, loss: Loss, cost: str, of: str, *, width: int, paint: Pai
     lines = headings.folded([text.cleaned(says + of)], width - indent, indent="")
     for detail in loss.details:
         lines += headings.folded([f"  {_detail(detail, width - indent - 2)}"], width - indent, indent="    ")
+    if number == 1 and advice_on(loss):
+        advice = advice_on(loss)
+        lines += [f"  {line}" for line in headings.folded([f"look at: {advice}"], width - indent - 2, indent="  ")]
     head = f"  {number}. {paint('loss', cost)}  {paint('figure', lines[0])}"
     return [head, *(" " * indent + line for line in lines[1:])]
 
@@ -288,22 +294,26 @@ def _captures(found: Summary, launcher: str, meta: Meta | None) -> list[str]:
     """The command that captures what is lacking: of our own training, else of any; none for another maker's device."""
     if found.vendor not in (None, "nvidia") and launcher in _NVIDIA:
         return []
-    own = meta is not None and "preset" in (meta.run or {})
+    own = meta is not None and (meta.run or {}).get("preset") is not None
     return [f"bash run_profile.sh {launcher}" if own else f"ds2prof run {launcher} -- python my_training.py"]
 
 
 def _next(found: Summary, meta: Meta, path: str, width: int, paint: Paint) -> list[str]:
     """Commands to type next, each with what it answers; a command is never broken but before an option."""
     lines = [paint("key", "Look next")]
-    for why, parts in _commands(found, path, meta):
+    page = ("all of it on one page, for a browser", [f"ds2prof report {_named_file(path)}", "-o report.html"])
+    for why, parts in [*_commands(found, path, meta), page]:
         lines += _command(why, parts, width, paint)
     return lines
 
 
 def _asked(ask: Ask, path: str) -> list[str]:
-    named = shlex.quote(text.cleaned(path)) if path != "-" else "FILE"
-    parts = [f"ds2prof parse {named}", f"--by {ask.by}"]
+    parts = [f"ds2prof parse {_named_file(path)}", f"--by {ask.by}"]
     return [*parts, f"--per {ask.per}"] if ask.per else parts
+
+
+def _named_file(path: str) -> str:
+    return shlex.quote(text.cleaned(path)) if path != "-" else "FILE"
 
 
 def _command(why: str, parts: Sequence[str], width: int, paint: Paint) -> list[str]:
@@ -340,48 +350,3 @@ def _cells(line: str, width: int) -> list[str]:
         return [line]
     first = text.beginning(line, width)
     return [first, *_cells(f"      {line[len(first) :]}", width)]
-
-
-def overview(rows: Sequence[tuple[Meta, Summary]], *, width: int, paint: Paint = PLAIN) -> str:
-    """Several profiles in one table: what each is, how busy, and its dearest loss."""
-    names = screen.within(meta.file for meta, _ in rows)
-    first = [found.losses[0] if found.losses else None for _, found in rows]
-    most = "longest operator" if all(found.kind == summaries.HOST for _, found in rows) else "largest loss"
-    columns: dict[str, Sequence[Any]] = {
-        "file": names,
-        "rank": [meta.rank for meta, _ in rows],
-        "tool": [meta.tool for meta, _ in rows],
-        "busy": [_ratio(found.totals.get("gpu_compute_utilization")) for _, found in rows],
-        "window_ns": [found.totals.get("window_ns") for _, found in rows],
-        most: [None if loss is None else _named(loss) for loss in first],
-        "cost": [None if loss is None else cost_text(loss).strip() for loss in first],
-    }
-    made = text.table(
-        Answer("file", columns), width=width, paint=paint, right=("busy", "cost"), spare=("tool", "window_ns")
-    )
-    return "\n".join([paint("title", f"{len(rows)} profiles, and the {most} of each"), made])
-
-
-def _ratio(share: float | None) -> str | None:
-    return None if share is None else units.format_ratio(share)
-
-
-def _named(loss: Loss) -> str:
-    return loss.name.replace("_", " ") if loss.kind == "idle" else text.shortened(loss.name, 21)
-
-
-def run_text(
-    ranks: Answer, totals: Mapping[str, Any], *, paths: Sequence[str], width: int, paint: Paint = PLAIN
-) -> str:
-    """The ranks of one run: their time, what they waited, and the commands that say for whom."""
-    lines = [paint("title", "One run"), *headings.folded([f"  {line}" for line in headings.rank_lines(totals)], width)]
-    shown = screen.plain_ranks(ranks)
-    lines += [text.table(shown, width=width, paint=paint)]
-    lines += [paint("dim", line) for note in ranks.notes for line in headings.folded([f"note: {note}"], width)]
-    lines += ["", paint("key", "Look next"), "  who came last, and who waited for it"]
-    named = [shlex.quote(text.cleaned(path)) for path in paths]
-    command = ["ds2prof parse", *named, "--by straggler"]
-    if sum(map(len, command)) + len(command) + 3 <= width:
-        return "\n".join([*lines, f"    {paint('command', ' '.join(command))}"])
-    broken = " \\\n      ".join(paint("command", part) for part in command)
-    return "\n".join([*lines, f"    {broken}"])

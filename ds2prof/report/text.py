@@ -23,7 +23,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "calls": "calls",
     "copy_dur_ns": "copies",
     "host_dur_ns": "host",
-    "step_ns": "step",
+    "step_ns": "device step",
     "start_ns": "start (ns)",
     "since_ns": "start",
     "wall_ns": "wall",

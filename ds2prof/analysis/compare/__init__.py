@@ -149,6 +149,6 @@ def _warnings(base: Sequence[Run], new: Sequence[Run], left: Sequence[Run]) -> l
         lines.append(f"{sorted(same)[0]}: is on both sides")
     parts = [part for run in (*base, *new) for part in run.parts]
     for part in parts:
-        where = f"{part.meta.file}: "  # which some warnings begin with already
-        lines += [f"{where}{line.removeprefix(where)}" for line in part.warnings]
+        file = part.meta.file  # which some warnings begin with already, a line of it behind
+        lines += [line if line.startswith(f"{file}:") else f"{file}: {line}" for line in part.warnings]
     return list(dict.fromkeys(lines))

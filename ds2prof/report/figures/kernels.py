@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEAST_SHARE: Final = 0.0005
+"""What is less would read as 0.0 %."""
 _REPLAY: Final = "Counters are read while launches are replayed; idle time does not enter."
 
 
@@ -65,12 +67,15 @@ def kernel_times(
             title=f"{what} by {by}",
             x=f"exclusive time ({unit})" if is_exclusive else f"time ({unit})",
             said=_longest(answer, times_ns),
-            note=f"{source(profile.meta.file)}: {shown} are of the busy time, concurrent time shared out.",
+            note=f"{source(profile.meta.file)}: {shown} are of "
+            + ("the busy time, concurrent time shared out." if is_exclusive else "the time of all kernels."),
         )
 
 
 def _share(share: float | None) -> str:
-    return "" if share is None else units.format_ratio(share, digits=1)
+    if share is None:
+        return ""
+    return "< 0.1 %" if 0 < share < _LEAST_SHARE else units.format_ratio(share, digits=1)
 
 
 def _longest(answer: Answer, times_ns: Sequence[int]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -112,10 +111,10 @@ def roofline(profile: Profile, ax: Axes | Figure | None = None, *, top: int = 20
         drawn.set_yscale("log")
         drawn.margins(y=0.12)
         drawn.grid(visible=True, which="major")
-        _points(drawn, rows, key, theme=theme)
+        halves = _points(drawn, rows, key, theme=theme)
         if found is not None:
             _roofs(drawn, rows, found, theme=theme)
-        _named(drawn, rows, found, theme=theme)
+        _named(drawn, rows, halves=halves, found=found, theme=theme)
         classes = list(dict.fromkeys(row["class"] for row in rows))
         legend(drawn, [swatch(role_of("class", name), plain(str(name)), theme) for name in classes])
         lacking = f" {len(answer) - known} names without FLOP or bytes are left out." if len(answer) > known else ""
@@ -142,7 +141,8 @@ def _told(row: dict[str, Any]) -> str:
     return f"{plain(str(row['name']))} {row['intensity']:.3g} FLOP/byte at {rate}FLOP/s"
 
 
-def _points(ax: Axes, rows: Sequence[dict[str, Any]], key: str, *, theme: Theme) -> None:
+def _points(ax: Axes, rows: Sequence[dict[str, Any]], key: str, *, theme: Theme) -> list[float]:
+    """Half the width of each point, in points of paper."""
     times = np.array([row[key] or 0 for row in rows], dtype=np.float64)
     areas = np.maximum(_MOST_AREA * times / max(times.max(), 1.0), _LEAST_AREA)
     ax.scatter(
@@ -155,6 +155,7 @@ def _points(ax: Axes, rows: Sequence[dict[str, Any]], key: str, *, theme: Theme)
         alpha=0.85,
         zorder=3,
     ).set_gid("kernels")
+    return [float(half) for half in np.sqrt(areas) / 2]
 
 
 def _roofs(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs, *, theme: Theme) -> None:
@@ -178,11 +179,12 @@ def _levels(found: Roofs) -> list[tuple[str, float]]:
     return sorted(found.flop_per_s.items(), key=lambda item: -item[1])
 
 
-def _named(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs | None, *, theme: Theme) -> None:
+def _named(
+    ax: Axes, rows: Sequence[dict[str, Any]], *, halves: Sequence[float], found: Roofs | None, theme: Theme
+) -> None:
     """Names of the roofs, and of the longest points those that find a place."""
     ax.set_ylim(ax.get_ylim())
     board = Board(ax)
-    halves = [sqrt(area) / 2 for area in ax.collections[0].get_sizes()]
     board.mark((row["intensity"], row["flop_per_s"], half) for row, half in zip(rows, halves, strict=True))
     if found is not None:
         _roof_names(board, found)
@@ -190,8 +192,9 @@ def _named(ax: Axes, rows: Sequence[dict[str, Any]], found: Roofs | None, *, the
     for row, half in list(zip(rows, halves, strict=True))[: 2 * _NAMED]:
         text = plain(str(row["name"]), 26)
         places = around(row["intensity"], row["flop_per_s"], half)
-        soft = {"color": colour("ink_soft", theme), "zorder": 4}
-        if text not in named and len(named) < _NAMED and board.write(text, places, size_points=_X_SMALL, **soft):
+        if text in named or len(named) == _NAMED:
+            continue
+        if board.write(text, places, size_points=_X_SMALL, color=colour("ink_soft", theme), zorder=4):
             named.add(text)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ds2prof import counters, units
 from ds2prof.analysis.answers import Answer
 from ds2prof.errors import Ds2profError
+from ds2prof.report import headings
 from ds2prof.report.html.model import Cell, Fact, Grid, Head, Row
 from ds2prof.tables import Profile
 
@@ -215,6 +216,15 @@ def fact(name: str, value: Any, *, label: str | None = None) -> Fact:
 def word(label: str, text: object, *, term: str | None = None) -> Fact:
     """A fact that is no number."""
     return Fact(label, named(str(text), limit=400), term=term)
+
+
+def total_text(name: str, totals: Mapping[str, Any]) -> str:
+    """A total in words; of several devices a window is that of each, and what is a sum over them says so."""
+    value, devices = totals[name], totals.get("devices") or ()
+    if len(devices) > 1 and name == "window_ns":
+        return headings.on_each(value, devices)
+    several = len(devices) > 1 and name in ("window_busy_ns", "busy_ns")
+    return text_of(name, value) + (f" on {len(devices)} devices together" if several else "")
 
 
 def grid(

@@ -10,7 +10,7 @@ from ds2prof.analysis import findings
 from ds2prof.analysis.summary import COUNTERS, HOST, LOG, MEMORY, READINGS, SUMS, TIMELINE, Summary
 from ds2prof.errors import MissingDataError
 from ds2prof.report.html import charts, core_sections, kernel_tables, repeated_sections, rooflines, strips
-from ds2prof.report.html.cells import fact, lacking, said, text_of, word
+from ds2prof.report.html.cells import fact, lacking, said, total_text, word
 from ds2prof.report.html.model import Cell, Fact, Figure, Grid, Head, Row, Section
 from ds2prof.report.html.words import CAUSES, MEANINGS, TOTALS
 from ds2prof.tables import Profile
@@ -85,7 +85,7 @@ def _total_facts(totals: Mapping[str, Any]) -> list[Fact]:
         value = totals.get(name)
         if value is None:
             continue
-        text = f"{value:,}" if name in _COUNTED else text_of(name, value)
+        text = f"{value:,}" if name in _COUNTED else total_text(name, totals)
         made.append(Fact(label, text, name, value, fact(name, value).term))
         if name == "window_ns":
             made.append(word("Window from", totals["window_source"], term="window"))

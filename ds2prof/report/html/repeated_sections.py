@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ds2prof.analysis import questions
 from ds2prof.analysis.summary import Summary
 from ds2prof.analysis.uncertainty.iterations import iterations_of, notes
 from ds2prof.errors import MissingDataError
+from ds2prof.report.headings import readable
 from ds2prof.report.html import charts
 from ds2prof.report.html.cells import grid, lacking, named, said, text_of
 from ds2prof.report.html.core_sections import FOLDED, PIPES, TIMES
-from ds2prof.report.html.model import Fact, Figure, Section
+from ds2prof.report.html.model import Cell, Fact, Figure, Head, Row, Section
 from ds2prof.report.html.words import TOTALS
 from ds2prof.tables import Profile
 
 _MOST_ITERATIONS: Final = 400
 _MOST_READINGS: Final = 200
 _MOST_LAYERS: Final = 400
+_READ: Final = ("mean", "min", "max")
 
 
 def iterations(profile: Profile, found: Summary, ident: str) -> Section:
@@ -75,9 +78,20 @@ def readings(profile: Profile, ident: str) -> Section:
         answer = questions.answers(profile, questions.METRIC)[0]
     except MissingDataError as error:
         return Section(ident, title, missing=lacking(profile, error), terms=("reading",))
-    columns = ("metric", "device", "entity", "unit", "readings", "mean", "min", "max")
-    made = grid(f"{ident}-table", "By metric, in base units", answer, columns=columns, top=_MOST_READINGS)
-    return Section(ident, title, grids=[made], notes=said(answer.notes), terms=("reading",))
+    columns = ("metric", "device", "entity", "readings", "mean", "min", "max")
+    made = grid(f"{ident}-table", "By metric", answer, columns=columns, top=_MOST_READINGS)
+    rows = [_with_units(row, made.heads, unit) for row, unit in zip(made.rows, answer.columns["unit"], strict=False)]
+    return Section(ident, title, grids=[replace(made, rows=rows)], notes=said(answer.notes), terms=("reading",))
+
+
+def _with_units(row: Row, heads: Sequence[Head], unit: str | None) -> Row:
+    """The row of a metric with its values as they are read in its unit."""
+
+    def told(cell: Cell, head: Head) -> Cell:
+        is_read = head.name in _READ and cell.value is not None
+        return replace(cell, text=readable(cell.value, unit or "unknown")) if is_read else cell
+
+    return replace(row, cells=[told(cell, head) for cell, head in zip(row.cells, heads, strict=True)])
 
 
 def memory(profile: Profile, ident: str) -> Section:

@@ -47,6 +47,12 @@ def batch_size(profile: Profile) -> int | None:
     return None
 
 
+def _longest_window_ns(totals: Mapping[str, Any]) -> int | None:
+    """The window of the device that has the longest: the total is the sum over devices."""
+    windows = [each["window_ns"] for each in totals.get("devices") or () if each.get("window_ns") is not None]
+    return max(windows, default=totals.get("window_ns"))
+
+
 def overview(told: Sequence[Told], ident: str) -> Section | None:
     """All files in one table; None for a single one."""
     if len(told) < 2:
@@ -58,6 +64,7 @@ def overview(told: Sequence[Told], ident: str) -> Section | None:
             "tool": each.profile.meta.tool,
             "batch_size": batch_size(each.profile),
             "precision": (each.profile.meta.run or {}).get("precision"),
+            "window_ns": _longest_window_ns(each.found.totals),
         }
         for each in told
     ]
@@ -226,7 +233,7 @@ def rank_section(told: Sequence[Told], ident: str) -> Section | None:
     except Ds2profError as error:
         return Section(ident, "Ranks", missing=named(str(error), limit=600), terms=("wait_ns", "overlap"))
     totals = ranks.run_totals(run)
-    grids = [grid(f"{ident}-table", "Each rank in its own window", by_rank, columns=_RANK)]
+    grids = [grid(f"{ident}-table", "Each rank in its own window; a step is the median one", by_rank, columns=_RANK)]
     if len(straggler):
         caption = "Who came last, and who waited for it"
         grids.append(grid(f"{ident}-straggler", caption, straggler, columns=_STRAGGLER))
@@ -236,4 +243,6 @@ def rank_section(told: Sequence[Told], ident: str) -> Section | None:
         if totals.get(name) is not None
     ]
     notes = said(list(dict.fromkeys((*by_rank.notes, *straggler.notes))))
-    return Section(ident, "Ranks", facts=facts, grids=grids, notes=notes, terms=("wait_ns", "overlap", "ledger"))
+    lead = "Communication, exposed communication and waits are sums over all ranks."
+    terms = ("wait_ns", "overlap", "ledger")
+    return Section(ident, "Ranks", lead=lead, facts=facts, grids=grids, notes=notes, terms=terms)

@@ -15,7 +15,7 @@ from ds2prof.analysis.join import Joined
 from ds2prof.analysis.summary import COUNTERS, HOST, LOG, MEMORY, READINGS, SUMS, TIMELINE
 from ds2prof.errors import Ds2profError
 from ds2prof.report.advice import advice_on
-from ds2prof.report.html.cells import fact, grid, named, of_window, text_of
+from ds2prof.report.html.cells import fact, grid, named, of_window, text_of, total_text
 from ds2prof.report.html.model import Fact, Grid, Loss, Verdict
 from ds2prof.report.html.together import Told
 from ds2prof.report.html.words import HOW_COUNTERS, NOUNS
@@ -41,7 +41,7 @@ def verdict(told: Sequence[Told], joined: Sequence[tuple[Told, Told, Joined]]) -
         about="" if len(told) == 1 else f"This screen is about {one.name}; the other files are below.",
         busy=_busy(one),
         facts=_facts(one),
-        losses_title=_LOSSES_TITLES.get(one.found.kind, "Largest losses"),
+        losses_title=_losses_title(one),
         losses=cards,
         no_losses="" if cards else _no_losses(one),
         pipes=pipes,
@@ -49,6 +49,15 @@ def verdict(told: Sequence[Told], joined: Sequence[tuple[Told, Told, Joined]]) -
         pipes_title=title,
         advice=_advice(one, has_pipes=of_join is not None or one.found.pipes is not None),
     )
+
+
+def _losses_title(one: Told) -> str:
+    """What the list is called: nothing is known to be lost where only times are known."""
+    if one.found.losses and one.found.losses[0].kind == "kernel":
+        return "Longest kernels"
+    title = _LOSSES_TITLES.get(one.found.kind, "Largest losses")
+    devices = len(one.found.totals.get("devices") or ())
+    return f"{title}, summed over {devices} devices" if one.found.kind == TIMELINE and devices > 1 else title
 
 
 def _busy(one: Told) -> Fact | None:
@@ -59,7 +68,7 @@ def _busy(one: Told) -> Fact | None:
 def _headline(one: Told) -> str:
     kind, totals = one.found.kind, one.found.totals
     if kind == TIMELINE:
-        busy = units.format_ratio(totals["gpu_compute_utilization"], digits=1)
+        busy = text_of("gpu_compute_utilization", totals["gpu_compute_utilization"])
         first = one.found.losses[0] if one.found.losses else None
         most = "" if first is None else f"; the largest loss: {_title(first)}"
         return f"The GPU was busy for {busy} of the window{most}."
@@ -103,7 +112,7 @@ def _facts(one: Told) -> list[Fact]:
     made = []
     for name, label in _SHOWN:
         if totals.get(name) is not None:
-            text = f"{totals[name]:,}" if name == "launches" else text_of(name, totals[name])
+            text = f"{totals[name]:,}" if name == "launches" else total_text(name, totals)
             made.append(Fact(label, text, name, totals[name], fact(name, 0).term))
     return made
 
