@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from ds2prof.analysis.compare.fields import FIELDS
-from ds2prof.cli.compare import BY, command
+from ds2prof.cli.compare import command
 from ds2prof.errors import MissingDataError, ReadError, UsageError
 from tests.compare_support import ADD, GEMM, OTHER_GEMM, Plan, correlated, write, write_log, write_runs
 from tests.known.cases import CASES, run_of

@@ -12,8 +12,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ds2prof.analysis import questions
+from ds2prof.cli import cli
 from ds2prof.cli.parse import BY
 from ds2prof.measurements import write_sidecar
 from tests.conftest import ROOT
@@ -372,3 +374,15 @@ def test_each_bad_file_has_a_line_of_its_own(tmp_path):
 
 def test_every_key_that_can_be_asked_for_has_an_answer_and_the_other_way_round():
     assert set(BY) == set(questions.KEYS)
+
+
+@pytest.mark.parametrize("command", ["parse", "summary"])
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_no_output_replaces_a_measurement_that_is_read(command, whole_folder, golden, tmp_path):
+    path = tmp_path / "torch_bs4.json.gz"
+    path.write_bytes((golden / "torch_kineto" / "cpu_run" / "input.json.gz").read_bytes())
+    before = path.read_bytes()
+    found = CliRunner().invoke(cli, [command, str(tmp_path if whole_folder else path), "-o", str(path)])
+    assert found.exit_code != 0
+    assert "is one of the files to read; give another name" in str(found.exception) + found.output
+    assert path.read_bytes() == before

@@ -319,6 +319,18 @@ def test_files_without_steps_warn_where_they_hold_different_amounts_of_work():
     assert found.tables[0].unit == "window"
 
 
+@pytest.mark.parametrize("by", [None, ["name"]])
+def test_of_windows_from_other_sources_the_verdict_tells_no_idle_time(by):
+    columns = ("name", "device", "start_ns", "dur_ns", "correlation")
+    made = []
+    for gap in (100, 900):
+        rows = [("k", 0, gap * number, 50, number + 1) for number in range(10)]
+        made.append([part_of(profile(kernels=(columns, rows), meta=replace(META, file=f"{gap}.json")))])
+    assert "By the ledger" in comparison(*made, by=by).verdict
+    other = [replace(part, window_source="profiler span") for part in made[1]]
+    assert "By the ledger" not in comparison(made[0], other, by=by).verdict
+
+
 def test_replayed_captures_are_compared_by_the_sums_of_their_durations(tmp_path):
     def made(length):
         rows = [(GEMM, 0, length), (REDUCE, 0, 500), (GEMM, 0, length)]

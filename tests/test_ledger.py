@@ -328,8 +328,8 @@ def test_findings_name_the_range_the_operator_and_what_ended_the_wait():
     first = next(found for found in findings.findings(made) if found.cause == "host")
     assert (first.dur_ns, first.share, first.where) == (300, 0.3, "ds2prof:phase:loss")
     assert first.text == (
-        "host: host late: in its own code (host-bound), 300 ns (30.0 % of the window); 280 ns within ds2prof:phase:loss; "
-        "200 ns outside any operator; 300 ns ended by aten::_ctc_loss"
+        "host: host late: in its own code (host-bound), 300 ns (30.0 % of the window); "
+        "280 ns within ds2prof:phase:loss; 200 ns outside any operator; 300 ns ended by aten::_ctc_loss"
     )
     assert first.text in ledger.idle_ledger(made).notes
 

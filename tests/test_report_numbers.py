@@ -23,9 +23,10 @@ from tests.report_second_path import expected_of, expected_of_counters, run_of
 from tests.report_support import numbers, read, row_label
 
 RUNS = {run.name: run for run in runs()}
-TRACES = ["communication", "autograd", "two_devices"]
+TRACES = ["communication", "two_devices"]
 FURTHER = [
     "sync_bound",
+    "autograd",
     "host_bound",
     "queue_bound",
     "data_bound",

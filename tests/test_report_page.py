@@ -513,3 +513,11 @@ def test_the_window_of_several_devices_is_told_as_the_terminal_tells_it():
     cells = [cell.attributes.get("data-value") for cell in both.first("table", id="files-table").all("td")]
     assert "1150" in cells
     assert "2300" not in cells
+
+
+@pytest.mark.parametrize(("device", "asked"), [("NVIDIA H100", True), ("AMD Instinct MI300X", False)])
+def test_the_page_sends_nobody_to_a_tool_that_does_not_know_the_device(device, asked):
+    kernels = (("name", "device", "stream", "start_ns", "dur_ns"), [("k", 0, 7, 1000, 150)])
+    text = html.page([profile(kernels=kernels, devices=(("device", "name"), [(0, device)]))])
+    assert ("run nsight" in text) == asked
+    assert ("on NVIDIA&#39;s devices alone" in text) != asked

@@ -107,14 +107,14 @@ def summary(profile: Profile) -> Summary:
         asks=tuple(_asks(profile, kind, found, pipes))[:_NEXT],
         missing=tuple(_missing(profile, kind, pipes)),
         notes=_notes(account, readings, pipes),
-        vendor=_vendor(profile),
+        vendor=vendor(profile),
     )
 
 
-def _vendor(profile: Profile) -> str | None:
+def vendor(profile: Profile) -> str | None:
     """Who made the devices; the maker of the tool where they have no names."""
     names = [str(name) for name in profile.table("devices")["name"].tolist() if name]
-    made = [vendor for vendor in map(vendor_of, names) if vendor is not None]
+    made = [maker for maker in map(vendor_of, names) if maker is not None]
     return made[0] if made else ("amd" if profile.meta.tool.startswith("rocprof") else None)
 
 

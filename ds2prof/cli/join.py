@@ -12,7 +12,7 @@ import click
 from ds2prof.cli.options import FILE
 from ds2prof.cli.pages import Page
 from ds2prof.errors import ReadError, UsageError
-from ds2prof.measurements import written_whole
+from ds2prof.measurements import refuse_input, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +69,7 @@ def command(
     """
     if sm_clock_mhz is not None and clocks is not None:
         raise UsageError("--sm-clock-mhz and --clocks: both tell the SM clock; drop one of them")
+    refuse_input(output, [str(path) for path in (timeline, counters, clocks) if path])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is linear algebra; a thread each would wait
     from ds2prof.analysis.join import join, table, unmatched
 

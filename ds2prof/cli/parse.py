@@ -25,7 +25,7 @@ from ds2prof.cli.answering import (
 from ds2prof.cli.options import COLOR, FILE, paint_of
 from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, UsageError
-from ds2prof.measurements import written_whole
+from ds2prof.measurements import refuse_input, written_whole
 
 if TYPE_CHECKING:
     from ds2prof.analysis.answers import Answer
@@ -146,6 +146,7 @@ def command(
     if question.is_of_run:
         results = [_of_run(results, str(by))]
     results = with_clocks(results)
+    refuse_input(output, [*files, *(result.meta.file for result in results)])
     if form == "parquet":
         _write_parquet(results, output, top=top)
     else:

@@ -13,6 +13,7 @@ import click
 from ds2prof.cli.options import COLOR, FILE, paint_of
 from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, MissingDataError, ReadError
+from ds2prof.measurements import refuse_input
 
 if TYPE_CHECKING:
     from ds2prof.analysis.ranks import Lane
@@ -74,6 +75,7 @@ def command(files: tuple[str, ...], form: str, output: Path | None, color: str) 
             parts += _parts(file, progress, failures)
     if not parts:
         failed(failures)
+    refuse_input(output, [*files, *(part.meta.file for part in parts)])
     emitted(_WRITERS[form](parts, paint_of(color, to_file=output is not None), output is not None), output)
     if failures:  # the others were answered; each of these still counts
         failed(failures)

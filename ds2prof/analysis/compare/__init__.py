@@ -101,6 +101,8 @@ def comparison(
     shown = tuple(numbers(base_runs, new_runs, gates))
     counts = len(base_runs), len(new_runs)
     for_words = found if by is None else (*found, *_beside(base_runs, new_runs, found))
+    if len({part.window_source for run in (*base_runs, *new_runs) for part in run.parts}) > 1:
+        for_words = tuple(one for one in for_words if one.unit != "window" or one.answer.by != "ledger")
     return Comparison(
         tuple(base_runs),
         tuple(new_runs),

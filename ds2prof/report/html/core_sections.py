@@ -6,11 +6,11 @@ from typing import Final
 
 from ds2prof import counters
 from ds2prof.analysis import estimates, phases, questions, rates
-from ds2prof.analysis.summary import Summary
+from ds2prof.analysis.summary import Summary, vendor
 from ds2prof.errors import MissingDataError
 from ds2prof.report.html.cells import grid, lacking, of_window, said, without_lone
 from ds2prof.report.html.model import Grid, Section
-from ds2prof.report.html.words import HOW_COUNTERS
+from ds2prof.report.html.words import how_counters
 from ds2prof.tables import Profile
 
 TIMES: Final = ("calls", "dur_ns", "excl_ns", "share", "copy_dur_ns", "host_dur_ns")
@@ -63,7 +63,8 @@ def _throughputs(profile: Profile, ident: str) -> list[Grid]:
 
 def _estimated(profile: Profile, ident: str) -> Section:
     """What can be said without counters, called by its name: lower bounds and estimates."""
-    lead = f"No counters of the pipes in this file: {HOW_COUNTERS}. Below are estimates and lower bounds, not readings."
+    how = how_counters(vendor(profile))
+    lead = f"No counters of the pipes in this file: {how}. Below are estimates and lower bounds, not readings."
     grids: list[Grid] = []
     lines: list[str] = []
     for by, caption, columns in (
@@ -91,7 +92,7 @@ def _estimated(profile: Profile, ident: str) -> Section:
         lines += said(answer.notes)
     title = "Core utilization: estimates" if grids else "Core utilization"
     if not grids:
-        return Section(ident, title, missing=f"no pipe counters in this file; {HOW_COUNTERS}", terms=("utilization",))
+        return Section(ident, title, missing=f"no pipe counters in this file; {how}", terms=("utilization",))
     return Section(ident, title, lead=lead, grids=grids, notes=lines, terms=("occupancy", "bounds", "utilization"))
 
 
@@ -125,7 +126,7 @@ def phases_and_layers(profile: Profile, ident: str) -> Section:
         )
         lines += said(answer.notes)
         if not has_pipes and profile.meta.domain == "gpu":
-            missing.append(f"core utilization by {plural}: {HOW_COUNTERS}")
+            missing.append(f"core utilization by {plural}: {how_counters(vendor(profile))}")
     title = "By phase and layer"
     if not grids:
         return Section(ident, title, missing="; ".join(missing), terms=("phase", "layer"))

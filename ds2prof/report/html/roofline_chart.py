@@ -53,7 +53,8 @@ def roofline(
             high = max(high, max(roof.flop_per_s for roof in ceilings) / bytes_per_s * 3)
         rates = [*(dot.flop_per_s for dot in dots), *(roof.flop_per_s for roof in ceilings)]
         ax.set_xlim(low, high)
-        ax.set_ylim(min(rates) / 4, max(rates) * 2.5)
+        least, most = min(rates) / 4, max(rates)
+        ax.set_ylim(least, most * max(2.5, (most / least) ** 0.1))  # room for a roof's name above it
         longest = sorted(dots, key=lambda dot: -dot.share)
         told, silent = longest[:MOST_MARKS], longest[MOST_MARKS:MOST_DRAWN]
         for group in dict.fromkeys(dot.group for dot in silent):
@@ -86,7 +87,8 @@ def _left_out(count: int) -> str:
 
 
 def _size(dot: Dot) -> float:
-    return float(_LEAST_DOT + 16 * dot.share**0.5)
+    """The width of a mark, in whole points: marks of one width share their outline on the page."""
+    return float(round(_LEAST_DOT + 16 * dot.share**0.5))
 
 
 def _dots(ax: Axes, dots: Sequence[Dot], *, size: float, gid: str | None = None) -> None:
@@ -116,6 +118,9 @@ def _roofs(ax: Axes, ceilings: Sequence[Ceiling], bytes_per_s: float | None, *, 
     low, high = ax.get_xlim()
     board = Board(ax)
     board.mark((dot.intensity, dot.flop_per_s, _size(dot) / 2) for dot in dots)
+    if bytes_per_s and ceilings:
+        ridge = max(roof.flop_per_s for roof in ceilings) / bytes_per_s
+        board.line((low, low * bytes_per_s), (ridge, ridge * bytes_per_s))
     for number, roof in enumerate(sorted(ceilings, key=lambda roof: -roof.flop_per_s)):
         rate = roof.flop_per_s
         ridge = max(rate / bytes_per_s, low) if bytes_per_s else low

@@ -233,7 +233,8 @@ def rank_section(told: Sequence[Told], ident: str) -> Section | None:
     except Ds2profError as error:
         return Section(ident, "Ranks", missing=named(str(error), limit=600), terms=("wait_ns", "overlap"))
     totals = ranks.run_totals(run)
-    grids = [grid(f"{ident}-table", "Each rank in its own window; a step is the median one", by_rank, columns=_RANK)]
+    whose = "Each rank in its own window; a step is the median one, on the device"
+    grids = [grid(f"{ident}-table", whose, by_rank, columns=_RANK)]
     if len(straggler):
         caption = "Who came last, and who waited for it"
         grids.append(grid(f"{ident}-straggler", caption, straggler, columns=_STRAGGLER))

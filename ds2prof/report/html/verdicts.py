@@ -18,7 +18,7 @@ from ds2prof.report.advice import advice_on
 from ds2prof.report.html.cells import fact, grid, named, of_window, text_of, total_text
 from ds2prof.report.html.model import Fact, Grid, Loss, Verdict
 from ds2prof.report.html.together import Told
-from ds2prof.report.html.words import HOW_COUNTERS, NOUNS
+from ds2prof.report.html.words import NOUNS, how_counters
 
 _LOSSES: Final = 3
 _ORDER: Final = (TIMELINE, COUNTERS, SUMS, HOST, READINGS, LOG, MEMORY)
@@ -188,7 +188,7 @@ def _pipe_grid(answer: Answer | None, columns: Sequence[str]) -> Grid:
 
 def _no_pipes(one: Told) -> str:
     if one.found.kind in (TIMELINE, COUNTERS, SUMS):
-        return f"No counters of the pipes in this file: {HOW_COUNTERS}."
+        return f"No counters of the pipes in this file: {how_counters(one.found.vendor)}."
     return "This kind of file knows nothing of pipes."
 
 
@@ -203,7 +203,7 @@ def _advice(one: Told, *, has_pipes: bool) -> list[str]:
         per = "" if ask.per is None else f" --per {ask.per}"
         lines.append(f"ds2prof parse {name} --by {ask.by}{per}: {ask.why}")
     if one.found.kind == TIMELINE and not has_pipes:
-        lines.append(f"Pipes are not known: {HOW_COUNTERS}")
+        lines.append(f"Pipes are not known: {how_counters(one.found.vendor)}")
     if one.found.kind == COUNTERS:
         lines.append(
             "Busy share and idle time are not known: capture a timeline (ds2prof run nsys -- COMMAND) and give both"

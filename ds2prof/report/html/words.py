@@ -42,8 +42,14 @@ MEANINGS: Final[Mapping[str, str]] = {
 }
 """Cause of the ledger -> what it is, in a few words."""
 
-HOW_COUNTERS: Final = "collect them with 'ds2prof run nsight -- COMMAND' and give both files to ds2prof report"
-"""What to do where pipes are asked for and no counters are there."""
+_HOW_COUNTERS: Final = "collect them with 'ds2prof run nsight -- COMMAND' and give both files to ds2prof report"
+_NO_COUNTERS: Final = "ds2prof collects them on NVIDIA's devices alone"
+
+
+def how_counters(vendor: str | None) -> str:
+    """What to do where pipes are asked for and no counters are there, on a device of this maker."""
+    return _HOW_COUNTERS if vendor in (None, "nvidia") else _NO_COUNTERS
+
 
 TOTALS: Final[tuple[tuple[str, str], ...]] = (
     ("window_ns", "Window"),
