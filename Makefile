@@ -45,6 +45,8 @@ benchmark: environment  ## readers and commands against what bounds them and aga
 	@echo; $(PYTHON) benchmarks/commands.py
 	@echo; $(PYTHON) benchmarks/sqlite_exports.py
 	@echo; $(PYTHON) benchmarks/ledger_5m.py
+	@echo; $(PYTHON) benchmarks/report_page.py
+	@echo; $(PYTHON) -m benchmarks.compare_power
 	@echo; $(PYTHON) benchmarks/ancestor_training.py
 	@echo; $(PYTHON) benchmarks/peers_kineto.py $(if $(HTA),--hta "$(HTA)" --peer-mb 227)
 
