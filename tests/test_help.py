@@ -213,7 +213,8 @@ def test_bash_completes_by_the_script(tmp_path):
     if shutil.which("bash") is None:
         pytest.skip("no bash")
     program = tmp_path / "ds2prof"
-    program.write_text(f"#!{sys.executable}\nfrom ds2prof.cli import main\nmain()\n")
+    # An environment's path may hold spaces, which the first line of a script may not.
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ds2prof \"$@\"\n")
     program.chmod(0o755)
     asked = (
         f"{script('bash')}\nCOMP_WORDS=(ds2prof parse --by led); COMP_CWORD=3\n"

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ds2prof.analysis.roofline.calls import broadcast, call_of
@@ -150,6 +150,7 @@ shapes = st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=12)
 texts = st.lists(st.sampled_from(["", "True", "[1, 1]", "[0, 0]", "[True, True, True]", "3", "-1"]), max_size=12)
 
 
+@settings(max_examples=1000)
 @given(st.sampled_from(sorted(MODELS)), shapes, texts)
 def test_no_call_breaks_its_model_or_costs_less_than_nothing(name, dims, values):
     work = work_of(name, dims, [FLOAT] * len(dims), values)

@@ -53,6 +53,8 @@ def backward(call: Call) -> Work | None:
     gradient, inputs, weight = call.shape(0), call.shape(1), call.shape(2)
     if gradient is None or inputs is None or weight is None:
         return None
+    if len(gradient) < 3 or not len(gradient) == len(inputs) == len(weight):
+        return None
     mask = call.flags(10)
     for_input, for_weight = (mask[0], mask[1]) if mask is not None and len(mask) == 3 else (True, True)
     # A transposed convolution walks over its input as another does over its output.
@@ -76,7 +78,7 @@ def backward_part(call: Call) -> Work | None:
     """
     gradient, other = call.shape(1), call.shape(2)
     size = call.ints(0)
-    if gradient is None or other is None:
+    if gradient is None or other is None or len(gradient) < 3 or len(other) != len(gradient):
         return None
     if call.name.endswith("_input"):
         return Work(FAMILY, _once(gradient, other), _part_bytes(call, size), call.type(1))

@@ -103,7 +103,7 @@ def looked_up(call: Call) -> Work | None:
     if table is None or indices is None or each is None or len(table) < 1:
         return None
     axis = 0 if call.name == "embedding" else call.integer(1)
-    if axis is None or not table[axis]:
+    if axis is None or not -len(table) <= axis < len(table) or not table[axis]:
         return None
     rows = math.prod(indices) * (math.prod(table) // table[axis])
     return Work(COPY, 0, summed(call.size_bytes(place), 2 * rows * each), call.type(0))
