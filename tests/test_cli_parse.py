@@ -377,6 +377,16 @@ def test_every_key_that_can_be_asked_for_has_an_answer_and_the_other_way_round()
 
 
 @pytest.mark.parametrize("command", ["parse", "summary"])
+def test_a_dash_is_standard_output_and_no_file(command, golden, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = str(golden / "torch_kineto" / "cpu_run" / "input.json.gz")
+    told, plain = (CliRunner().invoke(cli, [command, path, *more]) for more in (["-o", "-"], []))
+    assert told.exit_code == plain.exit_code == 0
+    assert told.stdout == plain.stdout != ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["parse", "summary"])
 @pytest.mark.parametrize("whole_folder", [True, False])
 def test_no_output_replaces_a_measurement_that_is_read(command, whole_folder, golden, tmp_path):
     path = tmp_path / "torch_bs4.json.gz"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ds2prof.cli.options import FILE
+from ds2prof.cli.options import FILE, OUTPUT, emitted
 from ds2prof.cli.pages import Page
 from ds2prof.errors import MissingDataError, ReadError, UsageError
-from ds2prof.measurements import refuse_input, written_whole
+from ds2prof.measurements import refuse_input
 
 if TYPE_CHECKING:
     from ds2prof.analysis.compare import Comparison, Part
@@ -42,7 +42,7 @@ GATE_FAILED: Final = 3
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
+@OUTPUT
 def command(
     paths: tuple[str, ...],
     base_paths: tuple[str, ...],
@@ -87,7 +87,7 @@ def command(
     found = comparison(*parts, by=_keys(parts, keys), gates=limits, batch_size=batch_size)
     is_broken = found.is_broken(strict=strict)
     try:
-        _emit(_written(found, form=form, top=top, width=_width(output)), output)
+        emitted(_written(found, form=form, top=top, width=_width(output)), output)
     except BrokenPipeError:
         if not is_broken:
             raise
@@ -190,15 +190,7 @@ def _written(found: Comparison, *, form: str, top: int | None, width: int) -> st
 def _width(output: Path | None) -> int:
     from ds2prof.cli.parse import terminal_columns
 
-    return 200 if output is not None and str(output) != "-" else max(terminal_columns(), 60)
-
-
-def _emit(made: str, output: Path | None) -> None:
-    if output is None or str(output) == "-":
-        click.echo(made)
-        return
-    with written_whole(output) as partial:
-        partial.write_text(made + "\n", encoding="utf-8", errors="backslashreplace")
+    return 200 if output is not None else max(terminal_columns(), 60)
 
 
 def _qualify(found: Comparison, *, form: str) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ds2prof.cli.options import FILE
+from ds2prof.cli.options import FILE, OUTPUT, emitted
 from ds2prof.cli.pages import Page
 from ds2prof.errors import ReadError, UsageError
-from ds2prof.measurements import refuse_input, written_whole
+from ds2prof.measurements import refuse_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ _FILE: Final = click.Path(path_type=Path)
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
 )
-@click.option("-o", "--output", type=_FILE, help="Write to this file, not to standard output.")
+@OUTPUT
 def command(
     timeline: str,
     counters: str,
@@ -78,7 +78,7 @@ def command(
     hz = None if sm_clock_mhz is None else sm_clock_mhz * _HZ_PER_MHZ
     joined = join(files[0], files[1], sm_clock_hz=hz, sampler=sampler)
     answers = [table(joined, by), unmatched(joined)]
-    _emit(_written(joined, answers, form=form, top=top, width=_width(output)), output)
+    emitted(_written(joined, answers, form=form, top=top, width=_width(output)), output)
     _qualify(joined, answers[0], form=form)
 
 
@@ -128,14 +128,6 @@ def _width(output: Path | None) -> int:
     from ds2prof.cli.parse import terminal_columns
 
     return 200 if output is not None else max(terminal_columns(), 60)
-
-
-def _emit(made: str, output: Path | None) -> None:
-    if output is None:
-        click.echo(made)
-        return
-    with written_whole(output) as partial:
-        partial.write_text(made + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _qualify(joined: Joined, answer: Answer, *, form: str) -> None:

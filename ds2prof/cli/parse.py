@@ -22,7 +22,7 @@ from ds2prof.cli.answering import (
     parts_on,
     with_clocks,
 )
-from ds2prof.cli.options import COLOR, FILE, paint_of
+from ds2prof.cli.options import COLOR, FILE, OUTPUT, emitted, paint_of
 from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, UsageError
 from ds2prof.measurements import refuse_input, written_whole
@@ -88,7 +88,7 @@ _FILE_COLUMNS, _MIN_COLUMNS = 200, 60
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
+@OUTPUT
 @click.option(
     "--dask", metavar="WHERE", help="Read the files on Dask: 'local', or a scheduler such as tcp://host:8786."
 )
@@ -326,15 +326,6 @@ def _write_parquet(results: Sequence[Result], output: Path | None, *, top: int |
 
 def _cut(result: Result, top: int | None) -> list[Answer]:
     return [answer if top is None else answer.head(top) for answer in result.answers]
-
-
-def emitted(text: str, output: Path | None) -> None:
-    """Print the text, or write it to the file, whole or not at all."""
-    if output is None:
-        click.echo(text, color=True)  # what has colour was asked to have it
-        return
-    with written_whole(output) as partial:
-        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 _WRITERS: Final = {"table": _as_table, "tbd": _as_tbd, "csv": _as_csv, "json": _as_json}

@@ -12,7 +12,7 @@ import click
 from ds2prof.cli.options import FILE
 from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, ExistsError, ReadError, UsageError
-from ds2prof.measurements import SIDECAR_SUFFIX, written_whole
+from ds2prof.measurements import SIDECAR_SUFFIX, refuse_input, written_whole
 
 if TYPE_CHECKING:
     from ds2prof.tables import Profile
@@ -49,7 +49,8 @@ def command(files: tuple[str, ...], output: Path, title: str | None, sm_clock_mh
     Exit codes: 0 done, 1 a file is at fault, the page is there already or cannot be written, 2 wrong usage.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is linear algebra; a thread each would wait
-    _refuse_input(files, output)
+    refuse_input(output, files)
+    _refuse_other(output)
     if output.exists() and not output.is_dir() and not force:
         raise ExistsError(f"{output}: is there already; give another name, or --force to replace it")
     from ds2prof.report import html
@@ -85,17 +86,14 @@ def _files(count: int) -> str:
     return f"{count} profile{'' if count == 1 else 's'}"
 
 
-def _refuse_input(files: Sequence[str], output: Path) -> None:
-    """Nothing, where the page is none of the files to read; ``--force`` is for older pages alone.
+def _refuse_other(output: Path) -> None:
+    """Nothing, where no file or a page is there: ``--force`` is for older pages alone.
 
     Raises:
-        UsageError: it is one of them, or something else than a page.
+        UsageError: it is something else than a page.
     """
     if not output.is_file():
         return
-    for file in files:
-        if file != "-" and Path(file).exists() and output.samefile(file):
-            raise UsageError(f"-o {output}: is one of the files to read; give another name")
     with output.open("rb") as there:
         if there.read(len(_PAGE)).lower() not in (_PAGE, b""):
             raise UsageError(f"-o {output}: is there and is no page; give another name")

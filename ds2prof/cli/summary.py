@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ds2prof.cli.options import COLOR, FILE, paint_of
+from ds2prof.cli.options import COLOR, FILE, OUTPUT, emitted, paint_of
 from ds2prof.cli.pages import Page
 from ds2prof.errors import Ds2profError, MissingDataError, ReadError
 from ds2prof.measurements import refuse_input
@@ -44,7 +44,7 @@ class Part:
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
+@OUTPUT
 @COLOR
 def command(files: tuple[str, ...], form: str, output: Path | None, color: str) -> None:
     """Say at a glance how busy the device was, what costs most, and what to ask next.
@@ -66,7 +66,7 @@ def command(files: tuple[str, ...], form: str, output: Path | None, color: str) 
     Exit codes: 0 done, 1 a file is at fault, 2 wrong usage.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is linear algebra; a thread each would wait
-    from ds2prof.cli.parse import emitted, failed, progress_over
+    from ds2prof.cli.parse import failed, progress_over
 
     failures: list[Ds2profError] = []
     parts: list[Part] = []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ds2prof.cli.options import FILE
+from ds2prof.cli.options import FILE, OUTPUT, emitted
 from ds2prof.cli.pages import Page
 from ds2prof.errors import MissingDataError, ReadError
-from ds2prof.measurements import refuse_input, written_whole
+from ds2prof.measurements import refuse_input
 
 if TYPE_CHECKING:
     from ds2prof.analysis.answers import Answer
@@ -34,7 +34,7 @@ FORMATS: Final = ("table", "csv", "json", "markdown")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write it."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
+@OUTPUT
 def command(files: tuple[str, ...], over: str, form: str, output: Path | None) -> None:
     """Say how throughput, step time, utilization and memory change with the batch, the precision or another key.
 
@@ -63,7 +63,7 @@ def command(files: tuple[str, ...], over: str, form: str, output: Path | None) -
     made = sweeps.sweep(found, over)
     warnings = [str(failure) for failure in failures]
     warnings += [f"{meta.file}: states no {over}; left out" for meta in left_out]
-    _emit(_written(made, warnings, form, output), output)
+    emitted(_written(made, warnings, form, output), output)
     if form != "json":
         _say([f"warning: {line}" for line in warnings])
     if form == "csv":
@@ -133,7 +133,7 @@ def _as_table(made: Sweep, answer: Answer, output: Path | None) -> str:
     from ds2prof.cli.parse import terminal_columns
     from ds2prof.report.sweep_text import sweep_text
 
-    width = 200 if output is not None and str(output) != "-" else max(terminal_columns(), 60)
+    width = 200 if output is not None else max(terminal_columns(), 60)
     return sweep_text(answer, title=_title(made), width=width)
 
 
@@ -158,14 +158,6 @@ def _meta(made: Sweep) -> Meta:
         run=None,
         facts={"files": [one.meta.file for one in each]},
     )
-
-
-def _emit(made: str, output: Path | None) -> None:
-    if output is None or str(output) == "-":
-        click.echo(made)
-        return
-    with written_whole(output) as partial:
-        partial.write_text(made + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _say(lines: Sequence[str]) -> None:

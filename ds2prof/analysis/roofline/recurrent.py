@@ -85,14 +85,7 @@ def lstm_cell(call: Call) -> Work | None:
     Of four gates: input's and state's part added (4), both biases (8), activations (4); c = f c + i g (3), h = o
     tanh(c) (2). Bytes: gates and cell read, state, cell and gates written.
     """
-    gates = call.shape(0)
-    if gates is None:
-        return None
-    states = math.prod(gates) // 4
-    biases = 8 if call.shape(3) is not None else 0
-    each = call.value_bytes(0)
-    size_bytes = summed(call.size_bytes(0, 1, 2, 3, 4), None if each is None else each * (6 * states))
-    return Work("elementwise", (13 + biases) * states, size_bytes, call.type(0))
+    return _cell(call, gates=4, flop=13, bias_flop=8)
 
 
 def gru_cell(call: Call) -> Work | None:
@@ -101,14 +94,19 @@ def gru_cell(call: Call) -> Work | None:
     r and z: two parts added, activation (4); n = tanh(i + r h) (3); h = (1 - z) n + z h (4). Bytes: gates and state
     read, state and the workspace of 5 states written.
     """
-    gates = call.shape(0)
-    if gates is None:
+    return _cell(call, gates=3, flop=11, bias_flop=6)
+
+
+def _cell(call: Call, *, gates: int, flop: int, bias_flop: int) -> Work | None:
+    """Of a fused cell with so many gates and FLOP for each state; both kinds write six values a state."""
+    parts = call.shape(0)
+    if parts is None:
         return None
-    states = math.prod(gates) // 3
-    biases = 6 if call.shape(3) is not None else 0
+    states = math.prod(parts) // gates
+    biases = bias_flop if call.shape(3) is not None else 0
     each = call.value_bytes(0)
     size_bytes = summed(call.size_bytes(0, 1, 2, 3, 4), None if each is None else each * (6 * states))
-    return Work("elementwise", (11 + biases) * states, size_bytes, call.type(0))
+    return Work("elementwise", (flop + biases) * states, size_bytes, call.type(0))
 
 
 MODELS: Final[Mapping[str, Callable[[Call], Work | None]]] = {
