@@ -321,6 +321,13 @@ return Array.from(poor);
 """
 
 
+LINES_OF = """
+const range = document.createRange();
+range.selectNodeContents(document.getElementById(arguments[0]));
+return new Set(Array.from(range.getClientRects(), (each) => each.top)).size;
+"""
+
+
 @pytest.mark.parametrize(
     "name",
     ["several", "hostile", *(pytest.param(name, marks=pytest.mark.long) for name in ("trace", "many", "shapes"))],
@@ -328,6 +335,9 @@ return Array.from(poor);
 def test_a_narrow_screen_needs_no_scrolling_to_the_side(opened, name):
     browser = opened(name, width=400)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    browser.execute_script("document.querySelector('h1').textContent = 'a_long_name_'.repeat(9)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    assert browser.execute_script(LINES_OF, "theme") == 1
 
 
 def test_a_link_into_a_folded_file_opens_it(opened):
